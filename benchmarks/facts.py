@@ -137,9 +137,9 @@ def measure(options: argparse.Namespace) -> str:
         table([f"{options.parts:,} parts of {options.rows} attempts", "figure"], rows),
         f"The parts are synthetic, with embeddings of {WIDTH} numbers. `ours` compares the facts with their hash and "
         "stores them as columns. `read_table` reads the same columns of parts with small row groups, without a check, "
-        "as earlier versions did. The two alternate in one process; the parentheses have the lowest and the highest of "
+        "as earlier versions did. The two alternate in one process. Each range goes from the lowest to the highest of "
         f"{options.rounds} measurements. The embeddings alone take {options.attempts * WIDTH * 2 / 1e6:,.0f} MB. Times "
-        "are those of the CPU, because other processes used the machine during the measurement.",
+        "are CPU times, because other processes used the machine during the measurement.",
         settings("facts", PACKAGES),
     )
 

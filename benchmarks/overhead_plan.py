@@ -1,4 +1,4 @@
-"""The plan of the overhead benchmark: what is stored of each cell, how long a cell takes, and the order of the cells.
+"""The plan of the overhead benchmark: the state and the estimated time of each cell, and the order of the cells.
 
 Owns the estimates. They are rounded figures of one core, and only the order and the printed plan depend on them.
 """

@@ -1,4 +1,4 @@
-"""Verdicts: what a difference says, in words that follow from its interval and its number of seeds."""
+"""Verdicts: words for a difference, which follow from its interval and its number of seeds."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ ALL = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
 
 
 def send(number, times=1):
-    """Send signals to this process, with a time between them after which they count as several."""
+    """Send signals to this process, with pauses, so that each of them is counted."""
     for _ in range(times):
         time.sleep(signals.SAME_SIGNAL)
         os.kill(os.getpid(), number)

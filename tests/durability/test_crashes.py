@@ -1,4 +1,5 @@
-"""Tests of a row that ends its process: the other rows are computed, and the row becomes a fact only on demand."""
+"""Tests of a row that ends its process: the other rows are computed, and the row becomes a fact only with
+--crash-suspended."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Tests of machines without a shared disk: their folders, united, are those of one run."""
+"""Tests of machines without a shared disk: the union of their folders equals the folder of one run."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Tests of several workers on one folder: the result is that of one process, whatever happens to a worker."""
+"""Tests of several workers on one folder: the result equals that of one process, also if workers end or are killed."""
 
 import random
 import time

@@ -52,7 +52,10 @@ def test_every_strategy_is_measured_except_those_that_need_other_models():
 
 
 def test_equal_cost_counts_the_steps_of_an_image_and_the_training_of_tokens():
-    """An image takes 16 steps, or 11 with strength 0.7, of two evaluations. Tokens see 4800 references."""
+    """An image takes 16 steps, or 11 with strength 0.7, of two evaluations.
+
+    The tokens are trained on 4800 references.
+    """
     assert strategies.evaluations("named") == (32, 0)
     assert strategies.evaluations("inter") == strategies.evaluations("changed") == (22, 0)
     assert strategies.evaluations("learned") == (32, 9600)

@@ -84,7 +84,7 @@ def _work(recipe, share, errors):
 
 
 def kill(process):
-    """Kills a process as the kernel does when memory is short, and waits until it has ended."""
+    """Kills a process as the kernel does when memory is full, and waits until it has ended."""
     if process.is_alive():
         os.kill(process.pid, signal.SIGKILL)
     process.join()

@@ -1,4 +1,5 @@
-"""Tests of a run with a source or a model whose licence restricts the result: it asks, and the card states it."""
+"""Tests of a run with a source or a model whose licence restricts the result: a run needs consent, and the card states
+it."""
 
 import json
 

@@ -127,7 +127,7 @@ def test_a_folder_that_is_no_finished_training_is_a_one_line_error_with_a_remedy
     shutil.rmtree(deleted / "plain/seed-0/last")
     shutil.rmtree(deleted / "plain/seed-0/best", ignore_errors=True)
     for folder, message in (
-        (tmp_path, "is not the output of a training. Name the --output of"),
+        (tmp_path, "is not the output of a training. Give the --output of"),
         (tmp_path / "nowhere", "is not the output of a training"),
         (training / "plain/seed-0", "is a part of the training .*, with --arms plain"),
         (unfinished, "has no compare.json, .* Run the same training again"),

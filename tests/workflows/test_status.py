@@ -80,7 +80,7 @@ def test_figures_are_written_at_most_every_two_seconds(tmp_path):
     assert read_figures(tmp_path) == Figures(1, 1, 0, 0, ())
 
 
-def test_a_worker_is_alive_if_its_counter_changed_between_two_looks(folder):
+def test_a_worker_is_alive_if_its_counter_changed_between_two_readings(folder):
     now = [0.0]
     fast, resting, failed = (worker(folder, index, lambda: now[0]) for index in range(3))
     for notes in (fast, resting):
@@ -103,7 +103,9 @@ def test_a_worker_is_alive_if_its_counter_changed_between_two_looks(folder):
     assert lines[5] == "speed       1.33 images a second"
     assert lines[6] == "time left   about 11 min, for about 886 images"
     assert lines[7] == f"worker 0/2 {me}: works, 1.33 images a second, r0: 8 in the current part"
-    assert lines[8] == f"worker 1/2 {me}: no change between two looks, 2.00 images a second, r0: 8 in the current part"
+    assert (
+        lines[8] == f"worker 1/2 {me}: no change between two readings, 2.00 images a second, r0: 8 in the current part"
+    )
     assert lines[9] == f"worker 2/2 {me}: stopped by an error, no image yet"
     assert lines[10] == "  last error: out of memory: use --model.offload model"
 

@@ -21,11 +21,15 @@ BYTES_A_PIXEL = {"jpeg": 0.35, "webp": 1.2, "png": 1.6}
 ATTEMPTS_A_UNIT = 1.5
 """Expected number of attempts of a unit."""
 SAFE = 0.5
-"""An estimate before the first part can be twice too high. So a run is refused only below this share of it."""
+"""An estimate before the first part can be twice the true size.
+
+So a run is refused only if less than this share of the estimate is free.
+"""
 
 
 def peak(run: Run) -> float:
-    """Return the number of bytes at the peak: the parts of all attempts, the old export and the new one.
+    """Return the largest number of bytes that are needed at the same time: the parts of all attempts, the old export
+    and the new one.
 
     While an export is written, there is one more copy of the images (image_spool.py).
     """
@@ -51,7 +55,7 @@ class DiskSpace:
         """Compare the free space with the expected parts and the new export.
 
         Raises:
-            UserError: there is much too little space, so the run could not be exported.
+            UserError: the free space is far below the estimate, so the run could not be exported.
         """
         run = self._run
         units = run.plan.limited(run.recipe.limit)
@@ -65,7 +69,7 @@ class DiskSpace:
         """Add a new part and compare the free space with the export of all finished attempts.
 
         Raises:
-            UserError: the finished attempts could not be exported if the run went on.
+            UserError: the finished attempts could not be exported if the run continued.
         """
         if path is None or not attempts:
             return

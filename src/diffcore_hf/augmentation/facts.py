@@ -24,7 +24,7 @@ from diffcore_hf.core.schema import AttemptKey
 Wanted = Callable[[AttemptKey], str | None]
 """Function that returns the digest of the inputs that the fact of a key must have; None: no fact is wanted."""
 GROWTH_BYTES = 64_000_000
-"""Largest number of bytes by which the array of embeddings grows at a time. So little of it is unused."""
+"""Largest number of bytes by which the array of embeddings grows at a time, so that little of it is unused."""
 _HASH = 64
 """Number of characters of a hash."""
 

@@ -1,7 +1,7 @@
-"""Figures: the state of a run as its workers last saw it, in one small file for `diffcore-hf status`.
+"""Figures: the latest state of a run that a worker computed, in one small file for `diffcore-hf status`.
 
-Owns this file. Each worker writes it from the facts that it has read, so the last one to write is right about almost
-all parts. The file is a hint, like the notes of the workers: no decision depends on it.
+Owns this file. Each worker writes it from the facts that it has read, so the newest file is correct for almost all
+parts. The file is a hint, like the notes of the workers: no decision depends on it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Figures:
         return self.kept / done if done else None
 
     def expected_attempts(self) -> float:
-        """Return the expected number of attempts until no unit is pending, if the share of kept attempts stays."""
+        """Return the expected number of attempts until no unit is pending, if the share of kept attempts does not
+        change."""
         rejected = 1 - (self.kept_share or 0)
         expected, open_units = 0.0, 0.0
         for each in self.rounds:

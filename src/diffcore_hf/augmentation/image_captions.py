@@ -53,7 +53,7 @@ def _lacks_contexts(recipe: Recipe) -> bool:
 
 
 def make_contexts(run: Run) -> None:
-    """Describe the real images that have no caption yet, and record the contexts in run.json, which exists.
+    """Describe the real images that have no caption yet, and record the contexts in run.json. This file must exist.
 
     Raises:
         UserError: the captioner cannot be used, or no caption has a context.
@@ -85,7 +85,7 @@ def make_contexts(run: Run) -> None:
 
 
 def _wanted(run: Run, config: CaptionerConfig) -> Mapping[str, tuple[str, int]]:
-    """Return the images to describe, the first references in drawing order: row id -> digest of the inputs, row."""
+    """Return row id -> (digest of the inputs, row) of the images to describe: the first references in drawing order."""
     identity = run.resolution.identities["weights"]["captioner"]
     hashes, readable = run.source.sha256[run.source.config.split], readable_rows(run.source)
     rows = [row for row in run.plan.references.tolist() if readable[row]][: config.images]

@@ -22,7 +22,7 @@ MEMORY_BYTES = 64_000_000
 
 
 class ImageSpool:
-    """Images by the number of their attempt.
+    """The images of an export, stored by the index of their attempt.
 
     Args:
         file: the temporary file.

@@ -52,7 +52,7 @@ def record(folder: Folder, state: str) -> None:
 
 
 def state_of(material: Material) -> str:
-    """Return a digest of the facts and of the recipe that an export is made of."""
+    """Return a digest of the facts and of the recipe from which an export is made."""
     recipe = {name: value for name, value in to_mapping(material.recipe).items() if name != "output"}
     facts = (material.references, material.facts)
     names = sorted(_name(path) for each in facts for path in each.paths)

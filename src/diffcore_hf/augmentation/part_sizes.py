@@ -19,10 +19,8 @@ model, so the size grows in steps."""
 
 
 class PartSizes:
-    """Chooses parts of `part_size` items, or of measured sizes if `part_size` is None.
-
-    If sizes are measured, the first part is one device batch. The size of later parts is chosen so that a part takes
-    about PART_SECONDS.
+    """Chooses the sizes of parts: `part_size` items, or sizes from measured times if `part_size` is None. In the second
+    case, the first part is one device batch. Later sizes are chosen so that a part takes about PART_SECONDS.
 
     Args:
         batch: number of images in a device batch.

@@ -49,7 +49,7 @@ from diffcore_hf.core.quiet import quiet_datasets
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05, 2.0
-"""Shortest and longest time between two looks at a part that another worker computes."""
+"""Shortest and longest time between two checks of a part that another worker computes."""
 
 
 @dataclass(frozen=True)

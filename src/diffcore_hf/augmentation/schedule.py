@@ -4,8 +4,8 @@ Owns the rule for the next attempt of a unit: it is due as soon as the unit's ea
 waiting for the end of the round. So workers never wait for each other between two rounds.
 
 Three decisions depend on other attempts: duplicates, given-up classes and copies. The schedule tests each attempt
-alone, so it may know too little about them. `filtration.due` is exact, and a run asks it when the schedule is empty.
-At worst, some attempts are made that no unit needs. `decide` ignores them.
+alone, so it can differ from the decisions. `filtration.due` is exact, and a run uses it when the schedule is empty. In
+the worst case, some attempts are made that no unit needs. `decide` ignores them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Schedule:
         self._passed[attempts, units] = passed
 
     def leave_out(self, units: Ints) -> None:
-        """Make no attempts of some units. They stay pending."""
+        """Exclude some units from further attempts. They stay pending."""
         self._possible[units] = False
 
     def has(self, units: Ints, attempt: int) -> Bools:

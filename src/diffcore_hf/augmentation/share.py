@@ -1,8 +1,8 @@
 """Share: the units and rows that one of several workers of a run computes first.
 
-Owns the division of the work. It depends on positions in the plan alone, so all workers know all shares without a
-message. Workers that see the same folder help each other: a share is then only an order of the work. Machines without a
-shared disk cannot help, so the units of each machine are fixed.
+Owns the division of the work. It depends on positions in the plan alone, so each worker can compute all shares without
+messages. Workers with the same folder also compute items of other shares, so a share is only the order of their work.
+Machines without a shared disk cannot do this, so the units of each machine are fixed.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Share:
-    """Worker `index` of `count` workers that see the same folder."""
+    """The share of worker `index` of `count` workers that use the same folder."""
 
     index: int = 0
     """0, 1, ..., count - 1."""
     count: int = 1
     machine: int = 0
-    """Index of the folder among folders that cannot see each other: 0, 1, ..., machines - 1."""
+    """Index of the folder among the folders of machines without a shared disk: 0, 1, ..., machines - 1."""
     machines: int = 1
     """Number of these folders."""
 
     @property
     def only(self) -> bool:
-        """Whether the worker leaves units to other folders."""
+        """Whether some units are computed only in other folders."""
         return self.machines > 1
 
     def may_compute(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -35,7 +35,8 @@ class Share:
         return positions % self.machines == self.machine
 
     def owns(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return (N,) bool: whether this worker computes each position in the plan before it helps."""
+        """Return (N,) bool: whether this worker computes each position in the plan before it takes items of other
+        shares."""
         return self.may_compute(positions) & (positions // self.machines % self.count == self.index)
 
     def divided(self, count: int) -> list[Share]:
@@ -45,5 +46,5 @@ class Share:
         ]
 
     def __str__(self) -> str:
-        """Return the share as the option --worker takes it."""
+        """Return the share in the form of the option --worker."""
         return f"{self.index}/{self.count}"

@@ -19,7 +19,7 @@ from diffcore_hf.core.folder import Folder, file_sha256, write_with
 
 @dataclass(frozen=True)
 class Union:
-    """What `unite` did."""
+    """Result of `unite`."""
 
     copied: int
     """Number of parts that were copied."""
@@ -64,7 +64,7 @@ def check_folders(out: Folder, others: Sequence[Folder]) -> dict[str, Any]:
 def _run_of(folder: Folder) -> dict[str, Any]:
     run = folder.read_run()
     if run is None:
-        raise UserError(f"{folder.path} is not the folder of a run of diffcore-hf. Name the --output of an augment")
+        raise UserError(f"{folder.path} is not the folder of a run of diffcore-hf. Give the --output of augment")
     if run.get("exported") or run.get("cleaned"):
         what = "an export" if run.get("exported") else "cleaned"
         raise UserError(f"{folder.path} is {what}, so it has no parts. Name the folder of the run")

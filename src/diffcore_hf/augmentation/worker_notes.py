@@ -3,8 +3,8 @@
 Owns these files and the judgement whether a worker still works. A note is a hint: it saves work that two workers would
 do twice, and `status` shows it. No fact depends on a note. If all notes are deleted, the result is the same.
 
-A worker is alive if the counter in its note changes between two looks of one observer. Times of other machines are
-never compared, because their clocks may differ.
+A worker is alive if the counter in its note changes between two readings by the same process. Times of other machines
+are never compared, because their clocks may differ.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ FOLDER = "workers"
 WRITE_SECONDS = 1.0
 """Shortest time between two writes that only change the counter."""
 SHORTEST_BOUND = 2.0
-"""Seconds for which the counter of a worker may rest, although its parts take less time."""
+"""Shortest time in seconds without a change of its counter after which a worker counts as dead."""
 UNKNOWN_BOUND = 180.0
-"""Seconds for which a counter may rest if no time of a part is known."""
+"""The same time if no duration of a part is known."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,16 @@ def is_gone(note: WorkerNote) -> bool:
 
 @dataclass
 class _Seen:
-    """What an observer saw of one worker."""
+    """The note of another worker, as this process last read it."""
 
     note: WorkerNote
     since: float
-    """Time of this observer at which the counter changed."""
+    """Time of this process at which the counter changed."""
 
 
 @dataclass
 class WorkerNotes:
-    """The note of this worker, and what it sees of the others.
+    """The note of this worker, and the notes of the other workers.
 
     Args:
         private: folder `.diffcore` of the output folder.
@@ -132,7 +132,7 @@ class WorkerNotes:
         self._write()
 
     def claim(self, kind: str, items: Sequence[int]) -> None:
-        """Tell the other workers which positions this worker computes now."""
+        """Write the positions that this worker computes now into its note."""
         if kind and self._started is None:
             self._started = self.clock()
         self.note = replace(self.note, kind=kind, items=tuple(items), counter=self.note.counter + 1)
@@ -181,7 +181,7 @@ class WorkerNotes:
                 yield seen
 
     def _bound(self, note: WorkerNote) -> float:
-        """Return the number of seconds for which the counter of a worker may rest."""
+        """Return the time in seconds without a change of the counter after which a worker counts as dead."""
         usual = max(self.note.seconds, note.seconds)
         return max(SHORTEST_BOUND, 3 * usual) if usual else UNKNOWN_BOUND
 

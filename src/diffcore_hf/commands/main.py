@@ -102,7 +102,7 @@ def augment(command: Command) -> int:
 
 def _tell_signal(name: str) -> None:
     """Write a line about a received signal to standard error, without the buffers that the signal interrupted."""
-    line = f"\n{name}: the device batch is finished and exported. A second signal drops the batch\n"
+    line = f"\n{name}: the device batch is finished and exported. A second signal discards the batch\n"
     with suppress(OSError):
         os.write(2, line.encode())
 

@@ -16,7 +16,7 @@ class AugmentOptions:
         GRACE,
         help=(
             "Seconds from a signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) to the end of the program. The first signal "
-            "finishes the device batch and exports. A second signal drops the batch, a third one the export."
+            "finishes the device batch and exports. A second signal discards the batch, a third one the export."
         ),
     )
     workers: str | None = option(

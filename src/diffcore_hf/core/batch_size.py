@@ -1,7 +1,7 @@
 """Batch size: the number of images in a device batch, which depends on the memory that is free.
 
 Owns the rule. When memory runs out, the batch is halved. Other programs may free memory later, so the batch grows again
-after some batches without a fault. If the batch grew too far, it waits twice as long before it grows again.
+after some batches without a fault. If the larger batch fails, the number of batches before the next growth doubles.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class BatchSize:
     """Number of images in a device batch.
 
     Args:
-        largest: number of images as long as memory suffices.
+        largest: number of images in the first batch. The batch never becomes larger.
     """
 
     def __init__(self, largest: int):

@@ -52,7 +52,7 @@ def is_leftover(name: str) -> bool:
 
 
 def is_of_this_host(name: str) -> bool:
-    """Return whether this is a temporary name of a process whose id can be asked for on this host."""
+    """Return whether this is a temporary name of a process whose id can be checked on this host."""
     found = _NAME.search(name)
     return found is not None and found["host"] == _host() and found["space"] in (None, _namespace())
 

@@ -53,7 +53,7 @@ class _State:
     is_late: bool = False
     """Whether the time after the first signal is over."""
     interrupted_by: int | None = None
-    """How many signals interrupt the current step; None: no signal interrupts it."""
+    """Number of the signal that interrupts the current step; None: no signal interrupts it."""
     tell: Callable[[str], None] | None = None
     """Function that shows the user that a signal was received."""
     children: set[int] = field(default_factory=set)
@@ -70,7 +70,7 @@ def name_of(number: int) -> str:
 
 
 def requested() -> int | None:
-    """Return the number of the first signal that was received; None if the run may go on."""
+    """Return the number of the first signal that was received; None if there was none."""
     return _state.received[0] if _state.received else None
 
 

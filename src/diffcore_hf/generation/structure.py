@@ -1,6 +1,7 @@
-"""The strategy `structure`: a ControlNet keeps the structure of the row's own image, and the prompt gives the rest.
+"""The strategy `structure`: a ControlNet keeps the structure of the row's own image, and the prompt determines the
+rest.
 
-Covers the idea of SaSPA (Michaeli and Fried 2024): Canny edges of the row's image, and optionally the appearance of
+Implements the idea of SaSPA (Michaeli and Fried 2024): Canny edges of the row's image, and optionally the appearance of
 another image of the class. SaSPA uses BLIP-Diffusion for the appearance; this strategy uses an IP-Adapter.
 """
 

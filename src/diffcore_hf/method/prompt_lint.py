@@ -59,7 +59,7 @@ def unreadable(text: str) -> str:
     """Return why a text is not a readable phrase, with the characters that show it; "" if it is readable."""
     control = next((each for each in text if unicodedata.category(each) in ("Cc", "Cf", "Co", "Cn", "Cs")), "")
     if control:
-        return f"the character U+{ord(control):04X}, which has no form"
+        return f"the character U+{ord(control):04X}, which is not visible"
     if "\ufffd" in text:
         return "the character U+FFFD, which replaces a character that could not be decoded"
     if _is_wrongly_decoded(text):

@@ -1,7 +1,7 @@
 """Difficulty: makes pictures of the miniature world harder to classify.
 
-The birds are smaller and less central, their marks have less contrast, things stand in front of them, and the picture
-has noise. Owns the amounts and the random numbers of these changes. renderer.py applies them.
+The birds are smaller and less central, their marks have less contrast, leaves cover parts of them, and the picture has
+noise. Owns the amounts and the random numbers of these changes. renderer.py applies them.
 """
 
 from __future__ import annotations

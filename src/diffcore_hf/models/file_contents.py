@@ -69,7 +69,7 @@ def read_object(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(f"{path.name} is nested too deeply") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path.name} does not hold a JSON object")
+        raise ValueError(f"{path.name} is not a JSON object")
     if _depth(content) > _DEEPEST:
         raise ValueError(f"{path.name} is nested too deeply")
     return content

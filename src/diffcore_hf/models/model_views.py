@@ -1,7 +1,7 @@
 """Views: temporary folders with the files of a model that a library may read, and nothing else.
 
-Owns the handing over of a closed list of files. A library that gets a folder of a stranger opens whatever it finds
-there: pickles, code, configurations of adapters, links. A view contains links to checked files only.
+Owns the folders that contain only a closed list of files. If a library gets the folder of an unknown author, it opens
+pickles, code, configurations of adapters and links in it. A view contains links to checked files only.
 """
 
 from __future__ import annotations

@@ -140,12 +140,12 @@ def _manifest(folder: Folder) -> Manifest:
         UserError: the folder does not exist, or no export finished.
     """
     if not os.path.isdir(folder.path):
-        raise UserError(f"{folder.path} is not a folder. Name the --output of an augment or an export")
+        raise UserError(f"{folder.path} is not a folder. Give a folder that augment or export wrote")
     content = folder.manifest()
     if content is None and (folder.run_file.is_file() or folder.is_incomplete()):
         raise UserError(f"{folder.path} has no finished export yet. Repeat the augment or export that writes it")
     if content is None:
-        raise UserError(f"{folder.path} is not a dataset of diffcore-hf. Name the --output of an augment or an export")
+        raise UserError(f"{folder.path} is not a dataset of diffcore-hf. Give a folder that augment or export wrote")
     return checked_manifest(content, str(folder.path))
 
 

@@ -75,7 +75,7 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
     folder = Folder(out)
     content = folder.read_run()
     if content is None:
-        raise UserError(f"{out} is not the folder of a run of diffcore-hf. Name the --output of an augment")
+        raise UserError(f"{out} is not the folder of a run of diffcore-hf. Give the --output of augment")
     if content.get("exported"):
         raise UserError(f"{out} is an export. Name the folder that it was exported from")
     if content.get("cleaned"):

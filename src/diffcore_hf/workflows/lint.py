@@ -29,18 +29,18 @@ MAX_BYTES = 2**20
 
 
 def read_denied(path: str | None) -> list[str]:
-    """Return the words of a file, one word or phrase a line; [] without a file. Empty lines are skipped.
+    """Return the words of a file, one word or phrase per line; [] without a file. Empty lines are skipped.
 
     Raises:
         UserError: the file cannot be read, has no word, or has a line without a letter or digit.
     """
     if path is None:
         return []
-    remedy = "Use --deny FILE with one word a line, or leave it out"
+    remedy = "Use --deny FILE with one word per line, or leave it out"
     file = read_list_file(path, key="--deny", items="words", remedy=remedy, max_bytes=MAX_BYTES)
     words = list(dict.fromkeys(line.strip() for line in file.text.splitlines() if line.strip()))
     if not words:
-        raise UserError(f"--deny {path} has no word. Write one word a line, or leave --deny out")
+        raise UserError(f"--deny {path} has no word. Write one word per line, or leave --deny out")
     if wrong := next((word for word in words if not contains(word, word)), None):
         raise UserError(f"--deny {path} has the line {wrong[:80]!r}, which has no letter or digit. Remove this line")
     return words

@@ -121,7 +121,7 @@ def _pairs(out: Path) -> tuple[Dataset, Columns, Mapping[str, Any]]:
     """
     manifest = read_manifest(str(out)) if out.is_dir() else None
     if manifest is None:
-        raise UserError(f"{out} is not a finished dataset of diffcore-hf. Name the --output of an augment or an export")
+        raise UserError(f"{out} is not a finished dataset of diffcore-hf. Give a folder that augment or export wrote")
     try:
         splits, _ = load_splits(str(out), None, None, None, section="data")
     except UserError as error:

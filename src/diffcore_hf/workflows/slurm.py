@@ -13,7 +13,7 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, write_atomic
 
 RECIPE = "recipe.yaml"
-"""Name of the file below `.diffcore` with the settled recipe of the run."""
+"""Name of the file below `.diffcore` with the recipe of the run, in which all values are chosen."""
 SIGNAL_SECONDS = 120
 """Seconds before the time limit at which Slurm sends SIGUSR1."""
 MOST_TASKS = 1000

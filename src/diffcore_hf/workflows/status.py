@@ -1,7 +1,7 @@
 """Shows the state of a run from its folder, from any machine that sees it, while it runs. Loads no model and no source.
 
 Owns the text. The figures and the notes are small files that the workers write (augmentation/figures.py,
-augmentation/worker_notes.py). Whether a worker works is seen from its counter: it changed between two looks.
+augmentation/worker_notes.py). A worker counts as working if the counter in its note changed between two readings.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.terminal_text import visible
 
 WAIT = 2.0
-"""Seconds between two looks."""
+"""Seconds between two readings of the folder."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look into the folder of a run found."""
+    """The small files of a run, as one call of `look` read them."""
 
     folder: Folder
     figures: Figures | None
@@ -48,7 +48,7 @@ def look(out: str | Path) -> Look:
     folder = Folder(out)
     content = folder.read_run()
     if content is None:
-        raise UserError(f"{out} is not the folder of a run of diffcore-hf. Name the --output of an augment")
+        raise UserError(f"{out} is not the folder of a run of diffcore-hf. Give the --output of augment")
     if content.get("exported"):
         raise UserError(f"{out} is an export. Name the folder that it was exported from")
     figures = read_figures(folder.private)
@@ -61,8 +61,8 @@ def text(current: Look, earlier: Look | None) -> str:
     """Return the state of a run as lines.
 
     Args:
-        current: the newest look.
-        earlier: the look before it, to which the counters of the workers are compared; None for the first look.
+        current: the newest reading.
+        earlier: the reading before it, with which the counters of the workers are compared; None for the first one.
     """
     rates = {name: rate(note) for name, note in current.notes.items()}
     moving = [name for name, note in current.notes.items() if activity(note, _earlier(name, earlier)) == WORKING]
@@ -79,12 +79,12 @@ def text(current: Look, earlier: Look | None) -> str:
 
 
 def looks(out: str | Path, *, watch: bool, wait: float = WAIT) -> Iterator[str]:
-    """Yield the state of a run, of two looks if it has workers.
+    """Yield the state of a run. If the run has workers, it is read twice, so that working ones are recognised.
 
     Args:
         out: the folder of a run.
-        watch: go on until the run is finished.
-        wait: seconds between two looks.
+        watch: continue until the run is finished.
+        wait: seconds between two readings.
 
     Raises:
         UserError: this is not the folder of a run.
@@ -101,19 +101,19 @@ def looks(out: str | Path, *, watch: bool, wait: float = WAIT) -> Iterator[str]:
 
 
 def is_finished(current: Look) -> bool:
-    """Return whether no attempt is missing and no worker is left, so that a further look finds nothing new."""
+    """Return whether no attempt is missing and no worker is left, so that a later reading would be the same."""
     return not current.notes and current.figures is not None and _missing(current.figures) == 0
 
 
-WORKING, RESTING, ENDED = "works", "no change between two looks", "ended without a report"
+WORKING, RESTING, ENDED = "works", "no change between two readings", "ended without a report"
 
 
 def activity(note: WorkerNote, earlier: WorkerNote | None) -> str:
-    """Return what two looks say about a worker. Clocks of other machines are not used.
+    """Return the activity of a worker between two readings. Clocks of other machines are not used.
 
     Args:
-        note: the note of the worker in the newest look.
-        earlier: its note in the look before; None if there was none.
+        note: the note of the worker in the newest reading.
+        earlier: its note in the reading before; None if there was none.
     """
     if note.error:
         return "stopped by an error"
@@ -145,7 +145,7 @@ def _state(current: Look, moving: list[str], earlier: Look | None) -> str:
     if left and earlier is None:
         return f"{len(left)} workers have a note"
     if left:
-        return "no worker has reported anything between two looks"
+        return "no worker has written anything between two readings"
     if current.figures is not None and _missing(current.figures) == 0 and current.figures.rounds:
         return "no attempt is missing" + ("" if current.exported else ", not exported yet")
     return "no worker is left"

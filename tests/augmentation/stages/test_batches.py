@@ -1,4 +1,4 @@
-"""Tests of device batches whose memory runs out, with strategies that do not handle it themselves."""
+"""Tests of device batches that need too much memory, with strategies that do not handle it themselves."""
 
 from types import SimpleNamespace
 

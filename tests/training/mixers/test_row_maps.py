@@ -18,7 +18,7 @@ from diffcore_hf.training.mixers.base import BatchContext
 from diffcore_hf.training.mixers.row_maps import scaled, seen
 
 REAL = {"mix": {"mode": "off"}}
-OTHER_IMAGES = "section mix gives samples other images. Use --mix.mode off, or"
+OTHER_IMAGES = "section mix replaces or adds images of samples. Use --mix.mode off, or"
 
 
 @pytest.fixture

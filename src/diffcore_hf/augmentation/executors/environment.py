@@ -51,8 +51,8 @@ def _index_and_count(worker: str | None, environ: Mapping[str, str]) -> tuple[in
             )
         return index, count
     if TASK in environ and TASKS in environ:
-        # The numbers of an array may have gaps. Two tasks may then have the same share, and some share has no task.
-        # Helping makes up for both.
+        # The numbers of an array may have gaps. Then two tasks can have the same share, and a share can have no task.
+        # Workers compute the missing shares of others, so all units are computed in both cases.
         count = max(1, _number(environ, TASKS))
         return _slurm_index(environ) % count, count
     return 0, 1
@@ -91,7 +91,7 @@ def _slurm_index(environ: Mapping[str, str]) -> int:
 def _number(environ: Mapping[str, str], name: str) -> int:
     if not re.fullmatch(r"\d{1,9}", environ[name].strip()):
         raise UserError(
-            f"the environment variable {name} is {environ[name]!r}, which is not a number from 0. "
+            f"the environment variable {name} is {environ[name]!r}, which is not an integer of 0 or more. "
             "Use --worker INDEX/COUNT"
         )
     return int(environ[name])

@@ -40,11 +40,14 @@ from diffcore_hf.core.folder import Folder
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
-"""Time between two looks at the processes."""
+"""Time between two checks of the processes."""
 RESTARTS = 10
-"""How often a process that was killed is started again."""
+"""Largest number of times that killed processes are started again."""
 PART_OF_GRACE = 0.7
-"""Part of the time after a signal in which a process ends. In the rest, the process that started it exports."""
+"""Share of the time after a signal within which a process must end.
+
+In the remaining time, the process that started it exports.
+"""
 USER_ERROR = 2
 """Exit status of a process that ended with a UserError."""
 
@@ -189,7 +192,7 @@ class _Team:
             passed_on.enter_context(signals.passed_on(member.process.pid))
 
     def _restart(self, passed_on: ExitStack) -> None:
-        """Start the processes again that were killed, for example because memory was short."""
+        """Start the processes again that were killed, for example by the system because memory was full."""
         for member in self.members:
             if not member.was_killed() or member.restarts >= RESTARTS:
                 continue
@@ -234,7 +237,7 @@ def _work(order: _Order) -> None:
         except signals.Stopped:
             return
         except UserError as error:
-            # The process that started this one prints the line. It also stands in the note of this worker.
+            # The process that started this one prints the error, which is also in the note of this worker.
             log.debug("%s", error)
             sys.exit(USER_ERROR)
 

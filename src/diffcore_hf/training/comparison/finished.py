@@ -98,7 +98,7 @@ def _check_folder(folder: Path) -> None:
         raise UserError(
             f"{folder} has no compare.json, because not all of its trainings are finished. Run the same training again"
         )
-    raise UserError(f"{folder} is not the output of a training. Name the --output of recipes/train.py")
+    raise UserError(f"{folder} is not the output of a training. Give the --output of recipes/train.py")
 
 
 def _is_name(value: object) -> bool:

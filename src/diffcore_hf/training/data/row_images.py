@@ -118,7 +118,7 @@ def why_not_whole(recipe: TrainRecipe, data: TrainingData) -> str:
     mix, transform = recipe.mix, recipe.transform
     drawn = mix.mode == "replace" and mix.probability > 0
     if (drawn or mix.mode == "append") and data.layout.has_partner.any():
-        return "section mix gives samples other images. Use --mix.mode off"
+        return "section mix replaces or adds images of samples. Use --mix.mode off"
     if transform.randaugment is not None:
         return "transform.randaugment moves the pixels of an image. Use --transform.randaugment null"
     if transform.augmix:
