@@ -23,8 +23,8 @@ from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.core.batch_size import BatchSize
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import guidance
+from diffcore_hf.models.device_batches import compute_or_halve
 from diffcore_hf.models.guidance import Encoded, EncodedBatch, Family
-from diffcore_hf.models.library_errors import OutOfMemory, is_out_of_memory
 from diffcore_hf.models.model_resolution import resolve_model
 from diffcore_hf.models.pipelines import Task, load_pipeline
 from diffcore_hf.models.runtime import STRICT_BATCH, fixed_conditions, pad, quiet_warnings
@@ -52,7 +52,7 @@ class Diffusion:
             its batch.
         batch_size: number of images in a device batch. None: on a GPU, the number is estimated from the free memory.
             On a CPU, it is 16 for images with sides up to 128 pixels, 4 up to 256 pixels, and 1 for larger images.
-            The number is halved whenever memory runs out, and it never increases again.
+            The number is halved whenever memory runs out, and grows again later (core/batch_size.py).
     """
 
     task: ClassVar[Task]
@@ -153,28 +153,17 @@ class Diffusion:
 
     def _sample_or_halve(self, columns: list[list[Any]]) -> Samples | None:
         """Generates one device batch. If memory runs out, halves the batch size and returns None."""
-        count = len(columns[0])
         assert self._batch_size is not None
-        try:
-            samples = self._sample_batch(columns)
-            self._batch_size.succeeded(count)
-            return samples
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            if self.strict or count == 1:
-                needed = f"{STRICT_BATCH} images at once (strict)" if self.strict else "one image"
-                raise OutOfMemory(
-                    f"{self.config.path}: out of memory for {needed} of {self.config.size} pixels. "
-                    "Use --model.offload sequential, a smaller --model.size"
-                    + (", or --strict false" if self.strict else "")
-                ) from error
-        # Outside the handler, so that the tensors of the failed batch are freed.
-        self._batch_size.failed(count)
-        logger.warning("out of memory with %d images at once; continuing with %d", count, self._batch_size.value)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return None
+        return compute_or_halve(
+            lambda: self._sample_batch(columns),
+            len(columns[0]),
+            self._batch_size,
+            strict=self.strict,
+            path=self.config.path,
+            where=f"of {self.config.size} pixels",
+            remedy="Use --model.offload sequential, a smaller --model.size"
+            + (", or --strict false" if self.strict else ""),
+        )
 
     @torch.no_grad()
     def _sample_batch(self, columns: list[list[Any]]) -> Samples:

@@ -27,8 +27,9 @@ from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core.batch_size import BatchSize
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models.components import check_headers, load_network
+from diffcore_hf.models.device_batches import compute_or_halve
 from diffcore_hf.models.file_contents import LARGEST_SIDE
-from diffcore_hf.models.library_errors import OutOfMemory, is_out_of_memory, library_errors
+from diffcore_hf.models.library_errors import library_errors
 from diffcore_hf.models.model_views import model_view
 from diffcore_hf.models.runtime import STRICT_BATCH, fixed_conditions, pad, pick_device, quiet_loading, quiet_warnings
 from diffcore_hf.models.tower_resolution import TOWER_REMEDY, load_part, model_class
@@ -150,30 +151,22 @@ class ImageTower:
 
     def _embedded_or_halve(self, chunk: list[dict[str, Tensor]]) -> Tensor | None:
         """Returns the embeddings of a batch. If memory runs out, halves the batch size and returns None."""
-        count = len(chunk)
-        try:
-            model = self.load()
-            padded = pad(chunk, STRICT_BATCH) if self.strict else chunk
-            batch = {name: torch.cat([image[name] for image in padded]).to(model.device) for name in chunk[0]}
-            embedded = _unit(_pooled(model, batch))[:count].cpu()
-            self._batch_size.succeeded(count)
-            return embedded
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            if self.strict or count == 1:
-                needed = f"{STRICT_BATCH} images at once (strict)" if self.strict else "one image"
-                raise OutOfMemory(
-                    f"{self.config.path}: out of memory for {needed} in the image tower. "
-                    + ("Use --strict false, or" if self.strict else "Use")
-                    + " a smaller --filter.path"
-                ) from error
-        # Outside the handler, so that the tensors of the failed batch are freed.
-        self._batch_size.failed(count)
-        logger.warning("out of memory with %d images in the image tower; continuing with %d", count, self.batch_size)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return None
+        return compute_or_halve(
+            lambda: self._embedded(chunk),
+            len(chunk),
+            self._batch_size,
+            strict=self.strict,
+            path=self.config.path,
+            where="in the image tower",
+            remedy="Use --strict false, or a smaller --filter.path" if self.strict else "Use a smaller --filter.path",
+        )
+
+    def _embedded(self, chunk: list[dict[str, Tensor]]) -> Tensor:
+        """Returns the embeddings of one device batch."""
+        model = self.load()
+        padded = pad(chunk, STRICT_BATCH) if self.strict else chunk
+        batch = {name: torch.cat([image[name] for image in padded]).to(model.device) for name in chunk[0]}
+        return _unit(_pooled(model, batch))[: len(chunk)].cpu()
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Tensor | None:
