@@ -41,7 +41,7 @@ def test_the_share_comes_from_the_option_or_the_environment(worker, environ, sha
         ("-1/2", {}, "'-1/2'; use INDEX/COUNT", "1/2"),
         ("2/2", {}, "the last of 2 workers is 1/2", "1/2"),
         ("auto/4", {}, "none of the environment variables RANK", "0/4"),
-        (None, {"RANK": "one", "WORLD_SIZE": "2"}, "RANK is 'one', which is not a number", "1/2"),
+        (None, {"RANK": "one", "WORLD_SIZE": "2"}, "RANK is 'one', which is not an integer", "1/2"),
         (None, {"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2, but WORLD_SIZE is 2", "1/2"),
         (None, SLURM | {"SLURM_ARRAY_TASK_ID": ""}, "SLURM_ARRAY_TASK_ID is ''", "1/2"),
     ],
