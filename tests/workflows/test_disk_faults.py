@@ -123,6 +123,5 @@ def test_a_folder_that_vanishes_is_one_line_and_is_continued_when_it_is_back(
     shutil.rmtree(copy, ignore_errors=True)
     gone.rename(copy)
     go(make(copy))
-    if moment == "export":
-        assert published(copy) == published(done.folder.path)
+    assert published(copy) == published(done.folder.path)
     assert Folder(copy).faults() == []
