@@ -1,5 +1,6 @@
 """Tests of the output folder: atomic writes, folders of other programs, complete and incomplete exports."""
 
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from diffcore_hf.core.folder import (
     check_target,
     manifest_bytes,
     write_atomic,
+    write_hint,
 )
 from diffcore_hf.core.leftovers import remove
 from diffcore_hf.core.run_record import RUN_FORMAT, run_bytes
@@ -271,3 +273,28 @@ def test_a_file_a_pipe_and_a_link_are_replaced_and_the_target_of_the_link_stays(
 def test_a_manifest_that_is_nested_too_deeply_is_not_read(tmp_path):
     (tmp_path / "diffcore.json").write_text("[" * 100_000)
     assert Folder(tmp_path).manifest() is None
+
+
+@pytest.mark.parametrize(
+    "run, problem",
+    [({"exported": True}, "is an export. Name the folder"), ({"cleaned": True}, "was cleaned: its parts"),
+     (None, "is not the folder of a run of diffcore-hf. Give the --output")],
+)  # fmt: skip
+def test_a_folder_without_parts_is_refused_with_the_remedy(tmp_path, run, problem):
+    folder = Folder(tmp_path / "out")
+    if run is not None:
+        folder.write_run(run)
+    with pytest.raises(UserError, match=problem):
+        folder.existing_run()
+    if run == {"cleaned": True}:
+        assert folder.existing_run(with_parts=False)["cleaned"]
+
+
+def test_a_hint_is_replaced_completely_and_a_fault_of_the_disk_is_ignored(tmp_path, monkeypatch):
+    path = tmp_path / "hints" / "hint.json"
+    write_hint(path, {"a": [1, 2]})
+    write_hint(path, {"a": [3]})
+    monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    write_hint(path, {"a": [4]})
+    assert json.loads(path.read_text()) == {"a": [3]}
+    assert [entry.name for entry in path.parent.iterdir()] == ["hint.json"]

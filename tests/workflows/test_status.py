@@ -110,6 +110,12 @@ def test_a_worker_is_alive_if_its_counter_changed_between_two_readings(folder):
     assert lines[10] == "  last error: out of memory: use --model.offload model"
 
 
+def test_units_beyond_the_limit_of_the_run_have_a_line(folder):
+    FiguresFile(folder.private).write(lambda: Figures(240, 18, 12, 0, (RoundFigures(30, 0, 18),), limited=210))
+    lines = status.text(status.look(folder.path), None).splitlines()
+    assert lines[3] == "limit       210 of the planned units are left out by --limit"
+
+
 @pytest.mark.parametrize(
     "changes, state",
     [({"host": "another"}, "seen for the first time"), ({"pid": 2**22 + 1}, "ended without a report"),

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffcore_hf.core import leftovers
+from diffcore_hf.core.folder import write_hint
 from diffcore_hf.core.schema import UnitKey
 
 BATCHES, CRASHES = "batches", "crashes"
@@ -49,12 +50,7 @@ class CurrentBatch:
 
     def record(self, kind: str, keys: Iterable[UnitKey]) -> None:
         """Record the rows of a device batch. A fault of the disk is ignored, and the rows are then not recorded."""
-        content = json.dumps({"kind": kind, "keys": list(keys)})
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._path.with_name(f".{self._path.stem}.tmp")
-            temporary.write_text(content)
-            os.replace(temporary, self._path)
+        write_hint(self._path, {"kind": kind, "keys": list(keys)})
 
     def clear(self) -> None:
         """Record that this process computes nothing."""

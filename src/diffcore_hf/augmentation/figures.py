@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from diffcore_hf.core.folder import canonical_json, write_atomic
+from diffcore_hf.core.folder import write_hint
 
 FILE = "figures.json"
 """Name of the file in `.diffcore`."""
@@ -105,8 +104,6 @@ class FiguresFile:
     def write(self, figures: Callable[[], Figures], *, now: bool = False) -> None:
         """Write the figures, unless they were written a short time ago.
 
-        A fault of the disk is ignored, because no result depends on this file.
-
         Args:
             figures: returns the figures.
             now: write in any case.
@@ -114,5 +111,4 @@ class FiguresFile:
         if not now and self.clock() - self._written < WRITE_SECONDS:
             return
         self._written = self.clock()
-        with suppress(OSError):
-            write_atomic(self.private / FILE, canonical_json(asdict(figures())))
+        write_hint(self.private / FILE, asdict(figures()))

@@ -47,8 +47,8 @@ def check_folders(out: Folder, others: Sequence[Folder]) -> dict[str, Any]:
     for folder, path in zip((out, *others), paths, strict=True):
         if paths.count(path) > 1:
             raise UserError(f"{folder.path} is named twice. Name each folder once")
-    runs = [_run_of(folder) for folder in others]
-    target = _run_of(out) if out.read_run() is not None else runs[0]
+    runs = [folder.existing_run() for folder in others]
+    target = out.existing_run() if out.read_run() is not None else runs[0]
     for folder, run in zip(others, runs, strict=True):
         if run["attempt_digest"] != target["attempt_digest"]:
             changed = digests.differences(target["attempt"], run["attempt"])
@@ -59,16 +59,6 @@ def check_folders(out: Folder, others: Sequence[Folder]) -> dict[str, Any]:
             )
     _check_preparations(out, others)
     return target
-
-
-def _run_of(folder: Folder) -> dict[str, Any]:
-    run = folder.read_run()
-    if run is None:
-        raise UserError(f"{folder.path} is not the folder of a run of diffcore-hf. Give the --output of augment")
-    if run.get("exported") or run.get("cleaned"):
-        what = "an export" if run.get("exported") else "cleaned"
-        raise UserError(f"{folder.path} is {what}, so it has no parts. Name the folder of the run")
-    return run
 
 
 def _check_preparations(out: Folder, others: Sequence[Folder]) -> None:

@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from diffcore_hf.augmentation.share import Share
-from diffcore_hf.core.leftovers import is_running, temporary_name, this_host
+from diffcore_hf.core.folder import write_hint
+from diffcore_hf.core.leftovers import is_running, this_host
 
 FOLDER = "workers"
 """Name of the folder of the notes below `.diffcore`."""
@@ -198,10 +199,6 @@ class WorkerNotes:
         self._seen = {name: seen for name, seen in self._seen.items() if name in notes}
 
     def _write(self) -> None:
-        """Write the note. A fault is ignored, because no result depends on a note."""
+        """Write the note."""
         self._written = self.clock()
-        temporary = temporary_name(self.path)
-        with suppress(OSError):
-            self.path.parent.mkdir(exist_ok=True)
-            temporary.write_text(json.dumps(asdict(self.note)))
-            os.replace(temporary, self.path)
+        write_hint(self.path, asdict(self.note))

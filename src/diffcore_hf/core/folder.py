@@ -18,7 +18,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,21 @@ def write_with(path: Path, write: Callable[[Path], Any]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+def write_hint(path: Path, content: Any) -> None:
+    """Write a small JSON file on which no result depends. It is not synced, and a fault of the disk is ignored.
+
+    A reader finds the whole old or the whole new content, unless the machine fails.
+    """
+    temporary = temporary_name(path)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(canonical_json(content))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def create_atomic(path: Path, content: bytes) -> bool:
@@ -203,6 +218,24 @@ class Folder:
             raise UserError(
                 f"{self.run_file} is damaged ({innermost_cause(error)}). Restore it, or choose another --output"
             ) from error
+
+    def existing_run(self, *, with_parts: bool = True) -> dict[str, Any]:
+        """Return the content of run.json of a folder in which a run has started.
+
+        Args:
+            with_parts: the folder must still have its parts.
+
+        Raises:
+            UserError: no run has started in this folder, it is an export, or its parts were deleted.
+        """
+        run = self.read_run()
+        if run is None:
+            raise UserError(f"{self.path} is not the folder of a run of diffcore-hf. Give the --output of augment")
+        if run.get("exported"):
+            raise UserError(f"{self.path} is an export. Name the folder that it was exported from")
+        if with_parts and run.get("cleaned"):
+            raise UserError(f"{self.path} was cleaned: its parts were deleted. Run augment with another --output")
+        return run
 
     def read_hashes(self) -> dict[str, Any]:
         """Return the hashes of local weights that an earlier run stored; {} if there is no readable file of them."""

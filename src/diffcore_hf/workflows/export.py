@@ -73,13 +73,7 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
         UserError: this is not the folder of a run, its parts were deleted, or the source is missing or has changed.
     """
     folder = Folder(out)
-    content = folder.read_run()
-    if content is None:
-        raise UserError(f"{out} is not the folder of a run of diffcore-hf. Give the --output of augment")
-    if content.get("exported"):
-        raise UserError(f"{out} is an export. Name the folder that it was exported from")
-    if content.get("cleaned"):
-        raise UserError(f"{out} was cleaned: its parts were deleted. Run augment with another --output")
+    content = folder.existing_run()
     recipe = build_recipe(resolved_recipe(content), layer)
     review = read_review(recipe.review)
     data = published_rows(folder, build_recipe(resolved_recipe(content))) if content["in_memory"] else None

@@ -149,6 +149,8 @@ def _chosen(recipe: Recipe) -> str:
         chosen.append(f"rows in {select.rows}")
     if select.hardest is not None:
         chosen.append(f"highest {select.hardest} first")
+    if recipe.limit is not None:
+        chosen.append(f"limit {recipe.limit:,}")
     return ", ".join(chosen)
 
 

@@ -16,7 +16,6 @@ from diffcore_hf.augmentation.crashes import note_on, read_suspects
 from diffcore_hf.augmentation.figures import Figures, RoundFigures, read_figures
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.worker_notes import WorkerNote, is_gone, read_notes
-from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.terminal_text import visible
 
@@ -46,11 +45,7 @@ def look(out: str | Path) -> Look:
         UserError: this is not the folder of a run.
     """
     folder = Folder(out)
-    content = folder.read_run()
-    if content is None:
-        raise UserError(f"{out} is not the folder of a run of diffcore-hf. Give the --output of augment")
-    if content.get("exported"):
-        raise UserError(f"{out} is an export. Name the folder that it was exported from")
+    folder.existing_run(with_parts=False)
     figures = read_figures(folder.private)
     attempts = Ledger(folder.parts).count() if figures is None else None
     manifest = folder.manifest()
@@ -166,6 +161,8 @@ def _figure_lines(current: Look, speed: float) -> list[str]:
             lines.append(f"round {number:<5} {_round_text(each)}")
     statuses = {name: getattr(figures, name) for name in ("planned", "kept", "exhausted", "failed", "pending")}
     lines.append(f"rows        {_counts_text(statuses)}")
+    if figures.limited:
+        lines.append(f"limit       {figures.limited:,} of the planned units are left out by --limit")
     if figures.kept_share is not None:
         rejected = {name: count for name, count in figures.reasons.items() if name != "kept"}
         reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(rejected.items(), key=lambda item: -item[1]))
