@@ -279,7 +279,7 @@ def _check_recorded_reasons(run: Run, attempts: Facts, checks: Sequence[Check]) 
 def read_facts(run: Run) -> tuple[Facts, Facts]:
     """Return the facts of a run about real images and about attempts.
 
-    Only facts that were computed from the inputs that the plan of the run wants are returned.
+    Only facts that were computed from the inputs of the current plan are returned.
     """
     return _read_references(run), _read_attempts(run)
 

@@ -2,7 +2,7 @@
 
 Owns the choice of the fact that is used if several parts have one with the same key, and the storage of the columns.
 Does not own the files (part_files.py) or their names (ledger.py). A fact is used only if its inputs are those that the
-plan wants now (inputs.py). If two parts contain such facts with the same key, the fact of the part whose name sorts
+current plan has (inputs.py). If two parts contain such facts with the same key, the fact of the part whose name sorts
 first is used.
 """
 

@@ -1,6 +1,6 @@
 """Locks between processes, on one machine or on a shared disk.
 
-The operating system releases a lock when its process ends. So nobody waits for a process that died.
+The operating system releases a lock when its process ends. So no process waits for one that died.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def policy_reason(reason: str, meaning: str, label: str) -> Check:
 
 
 CHECKS: tuple[Check, ...] = (
-    recorded_reason(CRASHED, "the model raised an error", "the model crashed", final=True),
+    recorded_reason(CRASHED, "the model raised an error or ended its process", "the model crashed", final=True),
     recorded_reason("unsafe", "the safety checker of the pipeline flagged the image", "safety checker"),
     recorded_reason("invalid", "the image has a single colour, or its pixels are not finite", "not an image"),
     Check(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import snapshot_download
 
 from diffcore_hf.config.augment import ModelConfig, SchedulerConfig
 from diffcore_hf.models import weights_access
@@ -97,4 +97,4 @@ def _local_file(weights: PinnedWeights) -> Path:
     if weights.local is not None:
         return weights.local
     with weights_access.downloading(f"{weights.location}/{FILE}"):
-        return Path(hf_hub_download(weights.location, FILE, revision=weights.revision))
+        return weights_access.download_file(weights, FILE)

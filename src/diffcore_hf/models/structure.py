@@ -13,6 +13,7 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.models.embeddings import ImageProjection
 from PIL import Image
 from torch import Tensor
 
@@ -118,7 +119,7 @@ class Structure(Diffusion):
 
         processor = CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
         pixels = processor(list(images), return_tensors="pt").pixel_values
-        hidden = not isinstance(projection, diffusers.models.ImageProjection)
+        hidden = not isinstance(projection, ImageProjection)
         positive, negative = pipeline.encode_image(pixels, pipeline._execution_device, 1, hidden)
         positive, negative = positive[:, None], negative[:, None]
         return torch.cat([negative, positive]) if self._is_guided else positive

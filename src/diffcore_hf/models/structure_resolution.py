@@ -107,7 +107,7 @@ def _check_shapes(
 ) -> None:
     name, width = (PROJECTION, "projection_dim") if PROJECTION in shapes else (RESAMPLER, "hidden_size")
     layers = [shape for key, shape in shapes.items() if key.endswith(".to_k_ip.weight")]
-    if name not in shapes or not layers:
+    if name not in shapes or not layers or any(len(shape) != 2 for shape in (shapes[name], *layers)):
         raise UserError(f"{adapter.path} ({adapter.file}) is no IP-Adapter of a supported kind. {remedy}")
     if shapes[name][1] != encoder.get(width):
         raise UserError(

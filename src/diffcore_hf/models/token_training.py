@@ -183,7 +183,9 @@ class TokenTraining:
     def _train(self, training: int, group: Sequence[int], step: int, moments: Any) -> None:
         learned = [rows[list(group)].clone().requires_grad_() for rows in self.rows]
         lora: list[Tensor] = list(self.lora.values())
-        groups = [{"params": learned}, *([{"params": lora, "lr": self.settings.lora_rate}] if lora else [])]
+        groups: list[dict[str, Any]] = [{"params": learned}]
+        if lora:
+            groups.append({"params": lora, "lr": self.settings.lora_rate})
         optimizer = torch.optim.AdamW(groups, lr=self.settings.rate)
         trained = [*learned, *lora]
         if moments is not None:

@@ -217,11 +217,7 @@ def read_json(weights: PinnedWeights, name: str) -> dict[str, Any]:
         ValueError: the file is not JSON, or not a JSON object.
         Exception: the file does not exist or cannot be downloaded.
     """
-    if weights.local is not None:
-        path = weights.local / name
-    else:
-        path = Path(hf_hub_download(weights.location, name, revision=weights.revision))
-    return read_object(path)
+    return read_object(download_file(weights, name) if weights.local is None else weights.local / name)
 
 
 def cached_snapshot(repo_id: str, commit: str) -> Path | None:

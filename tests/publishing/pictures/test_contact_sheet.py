@@ -133,7 +133,7 @@ def test_a_sheet_of_zero_columns_raises_an_error():
         ("kept", "✓ kept", KEPT),
         ("low_rank", "✗ rejected: looks like another class", REJECTED),
         ("crashed: out of memory", "✗ rejected: the model crashed", REJECTED),
-        ("", "no decision yet", UNDECIDED),
+        ("", "decision not shown", UNDECIDED),
     ],
 )
 def test_each_decision_has_a_label_and_a_colour(reason, label, colour):

@@ -36,7 +36,7 @@ class Tile:
     similarity: float | None
     """Cosine similarity of the two images; None if it was not computed."""
     reason: str
-    """Reason of the decision: `kept`, `low_rank`, ...; "" if there is no decision yet."""
+    """Reason of the decision: `kept`, `low_rank`, ...; "" if the decision is not shown."""
 
 
 def contact_sheet(
@@ -62,7 +62,7 @@ def contact_sheet(
         title=title,
         legend=LEGEND,
         captions=("real", "generated") if real else ("generated",),
-        kinds={KEPT: "kept", REJECTED: "rejected", UNDECIDED: "other"},
+        kinds={KEPT: "kept", REJECTED: "rejected", UNDECIDED: "without a decision"},
         columns=columns if real else 2 * columns,
         empty="no attempts yet",
     )
@@ -100,5 +100,5 @@ def decision_label(reason: str, labels: Mapping[str, str]) -> tuple[str, str]:
     if cause == "kept":
         return "✓ kept", KEPT
     if not cause:
-        return "no decision yet", UNDECIDED
+        return "decision not shown", UNDECIDED
     return f"✗ rejected: {labels.get(cause, one_line(cause))}", REJECTED
