@@ -1,19 +1,19 @@
 """Fixtures of the tests that stop workers: a source, recipes without a diffusion model, and an undisturbed run."""
 
 import pytest
+from cheap_runs import cheap_runs
 from run_folders import published
 from small_photos import write_photos
 from worker_processes import keys_of_run
 
 from diffcore_hf.config.augment_schema import build_recipe
-from diffcore_hf.workflows import augment, pictures
+from diffcore_hf.workflows import augment
 
 
 @pytest.fixture(scope="package", autouse=True)
-def few_tiles():
-    """Draws few tiles, because the pictures take half of the time of such a small run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "SHEET_TILES", 2)
+def cheap():
+    """Makes the runs of this folder cheap."""
+    with cheap_runs():
         yield
 
 

@@ -3,9 +3,8 @@
 import shutil
 
 import pytest
+from cheap_runs import cheap_runs
 from run_folders import PARTIAL, go
-
-from diffcore_hf.workflows import pictures
 
 
 @pytest.fixture(scope="package")
@@ -20,10 +19,9 @@ def make(recipe, folder_of_photos):
 
 
 @pytest.fixture(scope="package", autouse=True)
-def few_tiles():
-    """Draws few tiles, because the pictures take half of the time of such a small run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "SHEET_TILES", 2)
+def cheap():
+    """Makes the runs of this folder cheap."""
+    with cheap_runs():
         yield
 
 

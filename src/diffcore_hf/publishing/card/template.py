@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.publishing.card.text import code, escape_md, listed
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 MISSING = "–"
 """Text that is shown in the place of a missing number."""
@@ -18,6 +22,12 @@ MISSING = "–"
 
 def fill_template(name: str, values: Mapping[str, Any]) -> str:
     """Return the text of a template in hub_cards/ with the values inserted."""
+    return _compiled(name).render(values)
+
+
+@cache
+def _compiled(name: str) -> Template:
+    """Compile a template once in a process, because compiling takes longer than filling."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -25,7 +35,7 @@ def fill_template(name: str, values: Mapping[str, Any]) -> str:
     )
     environment.filters |= {"code": code, "listed": listed, "percent": percent, "number": number}
     template = (resources.files("diffcore_hf.hub_cards") / name).read_text(encoding="utf-8")
-    return environment.from_string(template).render(values)
+    return environment.from_string(template)
 
 
 def percent(share: float | None) -> str:
