@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import own_mixers
 import pytest
+from forked_training import start, train_on_processes
 from safetensors.torch import load_file
 
 from diffcore_hf.training.engine import checkpoints
@@ -23,8 +24,8 @@ from diffcore_hf.training.mixers.names import MIXERS
 HELPERS = str(Path(own_mixers.__file__).parent)
 
 
-def launch(processes, arguments, *, program=("-m", "diffcore_hf.training"), status=0, seconds=200, **environment):
-    """Run `torchrun` on this machine, and check its exit status; accelerate reads its environment."""
+def launch(processes, arguments, *, program=("-m", "diffcore_hf.training"), seconds=200, **environment):
+    """Run `torchrun` on this machine, and check that it succeeds; accelerate reads its environment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -42,7 +43,7 @@ def launch(processes, arguments, *, program=("-m", "diffcore_hf.training"), stat
         [*command, *program, *arguments], capture_output=True, text=True, timeout=seconds,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": python_path, **environment}, check=False,
     )  # fmt: skip
-    assert finished.returncode == status, finished.stderr
+    assert finished.returncode == 0, finished.stderr
     return finished
 
 
@@ -67,11 +68,12 @@ def test_a_network_with_groupnorm_gets_the_same_weights(trained):
 
 
 def test_a_mixer_gets_the_network_without_ddp_and_its_parameters_are_the_same_on_every_process(folder, tmp_path):
-    launch(2, [
+    ended = train_on_processes(2, [
         "--data.path", str(folder), "--output", str(tmp_path / "out"), "--model", "test_resnet",
         "--model.pretrained", "false", "--transform.preset", "tiny_preact_1200", "--transform.size", "32",
         "--batch_size", "4", "--max_steps", "2", "--workers", "0", "--device", "cpu", "--mixer", "own_mixers:Learned",
-    ], OWN_MIXERS_LOG=str(tmp_path))  # fmt: skip
+    ], tmp_path, OWN_MIXERS_LOG=str(tmp_path))  # fmt: skip
+    assert [status for status, _ in ended] == [0, 0], ended
     first, second = ((tmp_path / f"{rank}.jsonl").read_text().splitlines() for rank in (0, 1))
     records = [json.loads(line) for line in first]
     assert [json.loads(line)["gain"] for line in second] == [record["gain"] for record in records]
@@ -83,12 +85,13 @@ def test_a_mixer_gets_the_network_without_ddp_and_its_parameters_are_the_same_on
 
 
 def test_a_process_that_would_get_one_image_is_refused_in_one_line(folder, tmp_path):
-    finished = launch(2, [
+    ended = train_on_processes(2, [
         "--data.path", str(folder), "--output", str(tmp_path / "out"), "--model", "test_resnet",
         "--model.pretrained", "false", "--transform.preset", "tiny_preact_1200", "--transform.size", "32",
         "--batch_size", "2", "--max_steps", "2", "--workers", "0", "--device", "cpu", "--mixer", "mixup",
-    ], status=1)  # fmt: skip
-    lines = [line for line in finished.stderr.splitlines() if line.startswith("train: ")]
+    ], tmp_path)  # fmt: skip
+    assert [status for status, _ in ended] == [2, 2], ended
+    lines = [line for _, errors in ended for line in errors.splitlines() if line.startswith("train: ")]
     assert lines == [
         "train: batch_size is 2, of which each of 2 processes takes 1 image at a time, but mixup mixes the images of a "
         "batch. Use e.g. --batch_size 16"
@@ -130,19 +133,19 @@ def test_an_evaluation_on_two_processes_has_the_metrics_of_one_process(trained):
 
 def test_ctrl_c_in_a_terminal_writes_a_checkpoint_and_the_same_command_resumes(folder, tmp_path):
     """Like a terminal, the test sends the signal to all processes of the group, including loader processes."""
-    command = [
-        sys.executable, "-m", "diffcore_hf.training", "--data.path", str(folder), "--output", str(tmp_path / "out"),
-        "--model", "test_resnet", "--model.pretrained", "false", "--transform.preset", "tiny_preact_1200",
-        "--transform.size", "32", "--batch_size", "4", "--max_steps", "3000", "--workers", "2", "--device", "cpu",
-    ]  # fmt: skip
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    started = start([
+        "--data.path", str(folder), "--output", str(tmp_path / "out"), "--model", "test_resnet",
+        "--model.pretrained", "false", "--transform.preset", "tiny_preact_1200", "--transform.size", "32",
+        "--batch_size", "4", "--max_steps", "3000", "--workers", "2", "--device", "cpu",
+    ], tmp_path / "stderr")  # fmt: skip
     log = tmp_path / "out" / "run" / "seed-0" / "log.jsonl"
     deadline = time.monotonic() + 120
     while not log.is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(started.pid, signal.SIGINT)
-    _, output = started.communicate(timeout=60)
-    assert started.returncode == 130 and "run the same command again to resume" in output
+    started.join(60)
+    output = (tmp_path / "stderr").read_text()
+    assert started.exitcode == 130 and "run the same command again to resume" in output
     step = int(re.findall(r"interrupted after step (\d+) of 3000", output)[0])
     checkpoint = checkpoints.read(log.with_name("resume.safetensors"))
     assert checkpoint.step == step
