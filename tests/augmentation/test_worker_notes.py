@@ -1,6 +1,7 @@
 """Tests of the notes in which workers write what they compute, and of the judgement whether a worker is alive."""
 
 import json
+import math
 import os
 from dataclasses import replace
 
@@ -113,3 +114,27 @@ def test_no_note_can_be_written_and_the_worker_continues(tmp_path):
     assert notes.claimed("r0") == set()
     notes.close()
     assert os.listdir(tmp_path) == [FOLDER]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"counter": math.inf},
+        {"images": 10**400},
+        {"items": [math.nan]},
+        {"host": 5},
+        {"host": None},
+        {"error": {}},
+        None,
+    ],
+    ids=str,
+)
+def test_a_note_that_no_worker_wrote_is_ignored(tmp_path, notes, change):
+    notes(0)
+    file = tmp_path / FOLDER / "1-of-3.json"
+    if change is None:
+        os.mkfifo(file)
+    else:
+        written = json.loads(next((tmp_path / FOLDER).glob("0-*")).read_text())
+        file.write_text(json.dumps(written | change))
+    assert [note.worker for note in read_notes(tmp_path).values()] == ["0/3"]

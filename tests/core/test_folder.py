@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from functools import partial
 
 import pytest
 from exports import listing, publish
@@ -141,6 +142,16 @@ def test_something_else_in_the_place_of_a_file_is_a_one_line_error(finished, nam
     assert "\n" not in str(error.value)
     remove(path)
     if name != "run.json":
+        use()
+
+
+@pytest.mark.parametrize("name", ["run.json", "run.log.jsonl"])
+def test_a_pipe_in_the_place_of_a_file_is_a_one_line_error_and_does_not_block(finished, name):
+    path = finished.private / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    use = finished.read_run if name == "run.json" else partial(finished.log, "begin")
+    with pytest.raises(UserError, match=rf"{name}.*not a regular file.*(Remove|Restore)"):
         use()
 
 

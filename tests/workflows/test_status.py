@@ -28,6 +28,9 @@ FIGURES = Figures(
     reasons={"kept": 300, "policy": 380, "invalid": 20},
 )
 
+INFINITE = '{"rounds": [], "reasons": {}, "planned": Infinity, "kept": 0, "exhausted": 0, "failed": 0}'
+PIPE = "a pipe in the place of the file"
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -65,8 +68,10 @@ def test_the_expected_attempts_follow_from_the_kept_share():
 
 def test_figures_are_read_as_they_were_written_and_damaged_ones_are_ignored(folder):
     assert read_figures(folder.private) == FIGURES
-    for content in ("", "[]", "{}", '{"rounds": 3}', '{"rounds": [], "reasons": {}, "planned": null}'):
-        (folder.private / "figures.json").write_text(content)
+    for content in ("", "[]", "{}", '{"rounds": 3}', '{"rounds": [], "reasons": {}, "planned": null}', PIPE, INFINITE):
+        file = folder.private / "figures.json"
+        file.unlink(missing_ok=True)
+        os.mkfifo(file) if content == PIPE else file.write_text(content)
         assert read_figures(folder.private) is None
 
 

@@ -11,7 +11,6 @@ ended from outside, so a crash is not recorded as a fact. Only `augment --crash-
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from diffcore_hf.core import leftovers
 from diffcore_hf.core.folder import write_hint
+from diffcore_hf.core.own_files import read_own_json
 from diffcore_hf.core.schema import UnitKey
 
 BATCHES, CRASHES = "batches", "crashes"
@@ -108,9 +108,9 @@ def note_on(suspended: Iterable[Item]) -> str | None:
 
 def _items(path: Path) -> list[Item]:
     try:
-        content = json.loads(path.read_text())
+        content = read_own_json(path)
         return [(str(content["kind"]), (str(row_id), int(copy))) for row_id, copy in content["keys"]]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         return []
 
 

@@ -6,13 +6,13 @@ parts. The file is a hint, like the notes of the workers: no decision depends on
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from diffcore_hf.core.folder import write_hint
+from diffcore_hf.core.own_files import read_own_json
 
 FILE = "figures.json"
 """Name of the file in `.diffcore`."""
@@ -80,11 +80,11 @@ def read_figures(private: Path) -> Figures | None:
         private: folder `.diffcore` of the output folder.
     """
     try:
-        content = json.loads((private / FILE).read_text())
+        content = read_own_json(private / FILE)
         rounds = tuple(RoundFigures(**{name: int(entry[name]) for name in entry}) for entry in content.pop("rounds"))
         reasons = {str(reason): int(count) for reason, count in content.pop("reasons").items()}
         return Figures(rounds=rounds, reasons=reasons, **{name: int(value) for name, value in content.items()})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

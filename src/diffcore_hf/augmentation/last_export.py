@@ -7,7 +7,6 @@ and the others find its record. The record is only used between workers: a run t
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from diffcore_hf.augmentation.material import Material
 from diffcore_hf.config import digests
 from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.core.folder import Folder, canonical_json, write_atomic
+from diffcore_hf.core.own_files import read_own_json
 
 NAME = "exported.json"
 
@@ -65,8 +65,6 @@ def _name(path: Path) -> str:
 
 
 def _read(folder: Folder) -> Mapping[str, str]:
-    with suppress(OSError, ValueError, RecursionError):
-        content = json.loads((folder.private / NAME).read_text())
-        if isinstance(content, dict):
-            return content
+    with suppress(OSError, ValueError):
+        return read_own_json(folder.private / NAME)
     return {}

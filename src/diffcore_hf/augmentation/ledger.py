@@ -80,7 +80,7 @@ class Ledger:
 
     def rounds(self) -> list[str]:
         """Return the names (`r0`, `r1`, ...) of the rounds that have parts, in ascending order."""
-        numbers = (int(path.name[1:]) for path in self.directory.glob("r[0-9]*") if path.name[1:].isdigit())
+        numbers = (int(path.name[1:]) for path in self.directory.glob("r[0-9]*") if path.name[1:].isdecimal())
         return [round_name(number) for number in sorted(numbers)]
 
     def count(self) -> int:

@@ -9,18 +9,19 @@ are never compared, because their clocks may differ.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from diffcore_hf.augmentation.share import Share
 from diffcore_hf.core.folder import write_hint
 from diffcore_hf.core.leftovers import is_running, this_host
+from diffcore_hf.core.own_files import read_own_json
 
 FOLDER = "workers"
 """Name of the folder of the notes below `.diffcore`."""
@@ -67,22 +68,20 @@ def read_notes(private: Path) -> dict[str, WorkerNote]:
     """
     notes = {}
     for path in sorted((private / FOLDER).glob("*.json")):
-        with suppress(OSError, ValueError, TypeError, RecursionError):
-            notes[path.name] = _parse(path.read_text())
+        with suppress(OSError, ValueError, TypeError):
+            notes[path.name] = _parse(read_own_json(path))
     return notes
 
 
-def _parse(text: str) -> WorkerNote:
-    content = json.loads(text)
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
+def _parse(content: Mapping[str, Any]) -> WorkerNote:
     known = {entry.name for entry in fields(WorkerNote)}
     note = WorkerNote(**{name: value for name, value in content.items() if name in known})
-    if not isinstance(note.items, list) or not isinstance(note.pid, int) or not isinstance(note.kind, str):
+    texts = (note.worker, note.host, note.plan, note.kind, note.error)
+    if not isinstance(note.items, list) or not isinstance(note.pid, int) or not all(isinstance(x, str) for x in texts):
         raise ValueError("not a note")
     items, numbers = tuple(map(int, note.items)), {"counter": int(note.counter), "images": int(note.images)}
     times = {"seconds": float(note.seconds), "elapsed": float(note.elapsed)}
-    return replace(note, items=items, worker=str(note.worker), error=str(note.error), **numbers, **times)
+    return replace(note, items=items, **numbers, **times)
 
 
 def is_gone(note: WorkerNote) -> bool:

@@ -25,6 +25,7 @@ from typing import Any
 
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.leftovers import is_leftover, remove, remove_leftovers, temporary_name
+from diffcore_hf.core.own_files import read_own_file, read_own_json
 from diffcore_hf.core.run_record import RUN_FORMAT, OtherFormat, hashed_json, parse_run, run_bytes
 from diffcore_hf.core.run_record import canonical_json as canonical_json
 
@@ -206,7 +207,7 @@ class Folder:
         if not os.path.lexists(self.run_file):
             return None
         try:
-            return parse_run(self.run_file.read_bytes())
+            return parse_run(read_own_file(self.run_file))
         except OtherFormat as error:
             raise UserError(
                 f"{self.path} was written by another version of diffcore-hf (folder format {error}, this version "
@@ -240,10 +241,8 @@ class Folder:
     def read_hashes(self) -> dict[str, Any]:
         """Return the hashes of local weights that an earlier run stored; {} if there is no readable file of them."""
         try:
-            hashes = json.loads((self.private / "hashes.json").read_text())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        if not isinstance(hashes, dict):
+            hashes = read_own_json(self.private / "hashes.json")
+        except (OSError, ValueError):
             return {}
         return {name: entry for name, entry in hashes.items() if isinstance(entry, list) and len(entry) == 3}
 
@@ -290,6 +289,8 @@ class Folder:
     def log(self, event: str, **values: Any) -> None:
         """Append one line to run.log.jsonl. The log is for people; no code reads it."""
         check_target(self.log_file)
+        if self.log_file.exists() and not self.log_file.is_file():
+            raise UserError(f"{self.log_file} cannot be written, because it is not a regular file. Remove it")
         self.private.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": event} | values, ensure_ascii=False)
         with open(self.log_file, "a") as file:
