@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from small_photos import photos
 
 from diffcore_hf import plan
-from diffcore_hf.augmentation.plan import drawing_order, drawn, held_out, make_plan, unit_contexts
+from diffcore_hf.augmentation.plan import drawing_order, drawn, held_out, make_plan
 from diffcore_hf.augmentation.source.dataset import load_source
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core import seeding
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.method.unit_draws import unit_contexts
 
 COUNTS = st.lists(st.integers(1, 40), min_size=1, max_size=8)
 

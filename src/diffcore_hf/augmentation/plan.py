@@ -32,7 +32,7 @@ from diffcore_hf.generation.base import completed, make_strategy, strengths_of, 
 from diffcore_hf.method.arrays import Bools, Floats, Ints
 from diffcore_hf.method.policies import PARENT_POLICIES
 from diffcore_hf.method.prompt_texts import PromptTexts, make_prompt_texts
-from diffcore_hf.method.unit_draws import drawn_strengths, target_classes
+from diffcore_hf.method.unit_draws import drawn_strengths, target_classes, unit_contexts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -337,22 +337,6 @@ def _drawn_targets(
         )
     keys = list(zip(row_ids, copies.tolist(), strict=True))
     return target_classes(labels, keys, source.names, eligible, recipe.seed, own=targets == "any")
-
-
-def unit_contexts(row_ids: Sequence[str], copies: Ints, count: int, seed: int) -> Ints:
-    """Returns (U,) int64: the context of each unit, (hash(seed, row id) + copy) modulo the number of contexts.
-
-    A context depends on no other row, so a unit keeps its prompts when the source or the plan grows. The contexts of a
-    class are balanced in expectation. The copies of a row have consecutive contexts.
-
-    Args:
-        row_ids: U row ids.
-        copies: (U,) int64, number of each unit's counterpart.
-        count: number of contexts, at least 1.
-        seed: seed of the recipe.
-    """
-    hashes = [int.from_bytes(seeding.digest("context", seed, row_id)[:8], "big") % count for row_id in row_ids]
-    return (np.array(hashes, np.int64) + copies) % count
 
 
 def plan(ds: Dataset, recipe: Recipe) -> Dataset:

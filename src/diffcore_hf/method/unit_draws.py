@@ -1,4 +1,4 @@
-"""Draws of a unit: the class that its image has to show, the strength of the change, and a real image of the class.
+"""Draws of a unit: its context, the class that its image has to show, the strength of the change, and a real image.
 
 They depend only on the seed of the recipe, the row id and the copy, so other rows and the order change nothing. Does
 not choose the rows (augmentation/plan.py).
@@ -16,6 +16,22 @@ from diffcore_hf.method.arrays import Floats, Ints
 from diffcore_hf.method.thresholds import chunks
 
 Words64 = NDArray[np.uint64]
+
+
+def unit_contexts(row_ids: Sequence[str], copies: Ints, count: int, seed: int) -> Ints:
+    """Returns (U,) int64: the context of each unit, (hash(seed, row id) + copy) modulo the number of contexts.
+
+    A context depends on no other row, so a unit keeps its prompts when the source or the plan grows. The contexts of a
+    class are balanced in expectation. The copies of a row have consecutive contexts.
+
+    Args:
+        row_ids: U row ids.
+        copies: (U,) int64, number of each unit's counterpart.
+        count: number of contexts, at least 1.
+        seed: seed of the recipe.
+    """
+    hashes = [int.from_bytes(seeding.digest("context", seed, row_id)[:8], "big") % count for row_id in row_ids]
+    return (np.array(hashes, np.int64) + copies) % count
 
 
 def target_classes(
