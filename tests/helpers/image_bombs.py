@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (a table of files, one a line)
+# ruff: noqa: E501 (a table of files, one per line)
 """Hostile image files: small files that need much memory or time to decode, and damaged files."""
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Decider:
         return schedule
 
     def leave_out(self, suspended: Collection[Item]) -> None:
-        """Make no further attempts of suspended units (crashes.py). Items that have facts are not suspended."""
+        """Exclude suspended units (crashes.py) from further attempts. Items that have facts are not suspended."""
         missing = self._without_facts(suspended)
         rows = {row_id for kind, (row_id, _) in missing if kind == REFERENCES}
         units = [self._unit_of[key] for kind, key in missing if kind != REFERENCES and key in self._unit_of]
@@ -125,7 +125,7 @@ class Decider:
         ]
 
     def correct(self, schedule: Schedule) -> None:
-        """Give a schedule the exact decisions. Nothing changes unless two images are equal."""
+        """Pass the exact decisions to a schedule. They differ from its own only if two images are equal."""
         if self._has_duplicates:
             attempts, _, decisions = self._decided()
             schedule.correct(decisions, attempts.units, attempts.attempts)

@@ -4,10 +4,10 @@ Owns the digests. The source and the texts of prompts may change between two run
 keep their facts, and all other rows get new facts. Facts that the plan does not need stay in the ledger and are
 ignored.
 
-The inputs of an attempt are its key (row id, copy, attempt), the attempt digest of the recipe, both prompts, the name
-of the class that the image has to show and the preparation of the strategy. If the strategy reads them, the images of
-the unit, the index of the class and the strength are inputs too. The input of a fact about a real image is the bytes of
-the image.
+The inputs of an attempt are its key (row id, copy, attempt), the attempt digest of the recipe and both prompts. The
+name of the class that the image has to show and the preparation of the strategy are also inputs. If the strategy reads
+them, the images of the unit, the index of the class and the strength are inputs too. The input of a fact about a real
+image is the bytes of the image.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Owns the order of the work (captions, references, preparation, then the attempts
 and the early stop. Does not choose the items of a part (work.py), compute parts (worker.py), choose the process that
 computes them (executors/) or decide about attempts (decisions.py).
 
-Workers share nothing but the output folder. Each reads the parts that are committed, so it needs no message of the
-others. Notes of the workers (worker_notes.py) only avoid that two workers compute the same part.
+Workers share only the output folder. Each reads the parts that are committed, so it needs no message of the others.
+Notes of the workers (worker_notes.py) only avoid that two workers compute the same part.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class _Collection:
             self._figures.write(work.figures, now=True)
 
     def _stop_message(self, work: AttemptWork, decider: Decider) -> str | None:
-        """Return why the run has to stop; None if it may go on, or if no further attempt is due.
+        """Return why the run has to stop; None if it may continue, or if no further attempt is due.
 
         The counts are tested first, because the decisions about all attempts take longer.
         """
@@ -232,7 +232,7 @@ class _Collection:
             if not len(due):
                 return None
             if not len(self._free(work, due)):
-                # Other workers compute the rest. The wait ends when their parts exist or their counters rest.
+                # Other workers compute the rest. The wait ends when their parts exist or their counters stop.
                 self.notes.claim("", [])
                 self._wait(next(waits))
 

@@ -1,6 +1,6 @@
 """Row list: the file of row ids that `select.rows` names.
 
-Owns the format of the file: one row id a line, or CSV with a column row_id. Does not know which rows exist.
+Owns the format of the file: one row id per line, or CSV with a column row_id. Does not know which rows exist.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def read_row_list(path: str) -> RowList:
         ids = _ids(file.text)
     except csv.Error as error:
         raise UserError(
-            f"{KEY} {path} is not a valid CSV file ({innermost_cause(error)}). Write one row id a line"
+            f"{KEY} {path} is not a valid CSV file ({innermost_cause(error)}). Write one row id per line"
         ) from error
     if not ids:
-        raise UserError(f"{KEY} {path} lists no row. Write one row id a line, or leave {KEY} out")
+        raise UserError(f"{KEY} {path} lists no row. Write one row id per line, or leave {KEY} out")
     return RowList(tuple(dict.fromkeys(ids)), hashlib.sha256(file.content).hexdigest())
 
 

@@ -35,7 +35,7 @@ UNKNOWN_BOUND = 180.0
 
 @dataclass(frozen=True)
 class WorkerNote:
-    """What a worker computes now."""
+    """The note of a worker: the part that it computes now, and its progress."""
 
     worker: str
     """Share of the worker, such as `0/2`."""

@@ -80,8 +80,8 @@ class PlanOptions:
     deny: str | None = option(
         None,
         help=(
-            "File with one word or phrase a line that no class name and no context may contain. The status is 1 if one "
-            "does."
+            "File with one word or phrase per line that no class name and no context may contain. The status is 1 if "
+            "one does."
         ),
     )
 

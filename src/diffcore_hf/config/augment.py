@@ -115,7 +115,7 @@ class PromptsConfig:
     contexts_from: str | None = attempt(
         None,
         help=(
-            "File with one context a line, or `module:NAME` of a function that returns contexts. They replace "
+            "File with one context per line, or `module:NAME` of a function that returns contexts. They replace "
             '`contexts`. A line "" adds no context. captions: the contexts are made once from captions of real images '
             "by `captioner`, without the words of the classes."
         ),
@@ -255,14 +255,14 @@ class FilterConfig:
 
 @dataclass(frozen=True)
 class SelectConfig:
-    """Which rows get counterparts, and how many. `fraction` and `limit` then take the first ones."""
+    """The rows that get counterparts, and how many each gets. `fraction` and `limit` then take the first ones."""
 
     classes: tuple[str, ...] | None = decision(
         None, help="Classes whose rows get counterparts, by their names in the source or in prompts. null: all classes."
     )
     rows: str | None = decision(
         None,
-        help="File with the ids of the rows that get counterparts: one a line, or CSV with a column row_id.",
+        help="File with the ids of the rows that get counterparts: one per line, or CSV with a column row_id.",
     )
     per_class: int | None = decision(
         None,

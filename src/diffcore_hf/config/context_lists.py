@@ -57,8 +57,8 @@ def _control(text: str) -> str:
 
 
 def _of_file(path: str) -> list[str]:
-    """Return the contexts of a file, one a line; empty lines are skipped."""
-    remedy = "Give a file with one context a line, or module:NAME"
+    """Return the contexts of a file, one per line; empty lines are skipped."""
+    remedy = "Give a file with one context per line, or module:NAME"
     file = read_list_file(path, key=KEY, items="contexts", remedy=remedy, max_bytes=MAX_BYTES)
     lines = [line.strip() for line in file.text.splitlines()]
     return ["" if line == NO_CONTEXT else line for line in lines if line]

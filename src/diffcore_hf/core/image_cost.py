@@ -44,7 +44,7 @@ _OVERHEAD = 16_000_000
 
 @dataclass(frozen=True)
 class DecodingPlan:
-    """How an image is decoded."""
+    """The way in which an image is decoded."""
 
     reduction: int
     """Factor by which width and height are reduced; 1 for the full size."""

@@ -1,8 +1,8 @@
 """Image files: reads the file that an image cell names, if the file belongs to the dataset.
 
-An untrusted dataset may name any path. So a file is read only if it is a regular file inside the folders that the
-dataset was loaded from (its roots), and if its content has the signature of an image. The content of other files is
-never returned, and no reason contains it.
+An untrusted dataset may name any path. So only a regular file inside the folders of the dataset (its roots) is read.
+Its content must also have the signature of an image. The content of other files is never returned, and no reason
+contains it.
 
 Owns the checks of a path. Does not choose the roots of a dataset (image_roots.py).
 """

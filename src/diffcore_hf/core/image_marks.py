@@ -23,7 +23,7 @@ _LONGEST = 500
 
 @dataclass(frozen=True)
 class ImageMark:
-    """What the mark of an image states."""
+    """The values that the mark of an image states."""
 
     system: str | None = None
     """Public name of the model, or `local:<16 hex>`; None: the strategy uses no model."""

@@ -1,8 +1,9 @@
 """Text from data in the terminal: control characters and characters without a visible form are escaped.
 
-A label, a file name, a context or a column of a dataset may contain terminal escapes, which change the output of a
-command, and characters that reverse the order of the text around them. `escaped_streams` escapes everything that a
-program prints or logs. `visible` escapes one value, line breaks included, so that it stays in its line.
+Labels, file names, contexts and columns of a dataset may contain terminal escapes, which change the output of a
+command. They may also contain characters that reverse the order of the text around them. `escaped_streams` escapes
+everything that a program prints or logs. `visible` escapes one value, line breaks included, so that it stays in its
+line.
 """
 
 from __future__ import annotations

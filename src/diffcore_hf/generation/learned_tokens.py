@@ -206,7 +206,7 @@ class LearnedTokensStrategy(Strategy):
 
     @property
     def settings_of_training(self) -> TokenSettings:
-        """How the tokens are learned."""
+        """The settings with which the tokens are learned."""
         from diffcore_hf.models.token_steps import TokenSettings
 
         options = self.options

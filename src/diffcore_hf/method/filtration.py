@@ -8,10 +8,11 @@ Every function here is pure. The result depends on the plan, the facts, the fitt
 order in which facts were added. A decision about an attempt does not change when the run grows, except for duplicates.
 Of two equal images, the later one (by round, then in plan order) is the duplicate.
 
-Only the attempts that a new run of the same plan would make are decided. They are attempt 0 of every unit, and attempt
-r > 0 of a unit if its class is not given up and attempts 0 to r - 1 were rejected. Other attempts may exist, because an
-earlier recipe, review or source needed them. They are ignored: they are not published, no rate includes them, and an
-attempt with the same image is not their duplicate. So a continued run and a new run have the same decisions.
+Only the attempts that a new run of the same plan would make are decided. Attempt 0 of every unit is one of them.
+Attempt r > 0 of a unit is one of them if its class is not given up and attempts 0 to r - 1 were rejected. Other
+attempts may exist, because an earlier recipe, review or source needed them. They are ignored: they are not published,
+no rate includes them, and an attempt with the same image is not their duplicate. So a continued run and a new run have
+the same decisions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Draws of a unit: its context, the class that its image has to show, the strength of the change, and a real image.
 
-They depend only on the seed of the recipe, the row id and the copy, so other rows and the order change nothing. Does
-not choose the rows (augmentation/plan.py).
+They depend only on the seed of the recipe, the row id and the copy, so other rows and the order of the rows have no
+effect. Does not choose the rows (augmentation/plan.py).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ PREDICTIONS = ("epsilon", "v_prediction")
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """How tokens are learned."""
+    """The settings with which tokens are learned."""
 
     steps: int
     """Optimiser steps of one training."""

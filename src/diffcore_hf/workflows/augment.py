@@ -96,7 +96,8 @@ def augment(
         data: a Hub id, a folder, a recipe (a file or the name of a shipped recipe), or a Dataset in memory.
         recipe: a recipe file or a Recipe; `keys` override it.
         progress: show the progress bar.
-        grace: seconds from a signal such as Ctrl-C to the end of the export. The signal is delivered again after it.
+        grace: seconds from a signal such as Ctrl-C to the end of the export. After the export, the signal is sent again
+            to the process.
         workers: number of processes to start on this machine; None: this process does the work. If torchrun or Slurm
             started this process as one of several, it does its share of the work.
         keys: keys of the recipe. `split` is short for `source.split`. The value of a section is a mapping.
@@ -207,7 +208,7 @@ def run(
 def _export(run: Run, collected: Collected, new: int, exported: str | None) -> Summary:
     """Export a run, unless another worker has exported the same facts since this one started.
 
-    After a signal, another process that exports the same folder is not waited for.
+    After a signal, the run does not wait for another process that exports the same folder.
 
     Args:
         run: the run.

@@ -54,7 +54,7 @@ USER_ERROR = 2
 
 @dataclass(frozen=True)
 class _Order:
-    """What a process needs to open the run. It can be pickled."""
+    """The values from which a process opens the run. They can be pickled."""
 
     output: str
     resolution: Resolution

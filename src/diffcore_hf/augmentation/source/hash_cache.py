@@ -1,8 +1,8 @@
 """Hash cache: the sha256 and the header of image files, kept between runs in the cache folder of the user.
 
-A hash is used again if device, inode, size and both times of the file are the same. A hash is not kept if the file
-changed in the last two seconds before it was read, because the clock of a file system may not distinguish a later
-change from it. A damaged cache file is ignored.
+A hash is used again if device, inode, size and both times of the file are the same. If the file changed in the last two
+seconds before it was read, the hash is not kept. The clock of a file system may give a later change the same time. A
+damaged cache file is ignored.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Misfit:
 
 
 class _Place(NamedTuple):
-    """Where one photo belongs."""
+    """The split and the class folder of one photo."""
 
     split: str
     steps: Steps

@@ -61,7 +61,7 @@ class SideLengths(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What was read from a source and what was not."""
+    """The files and rows of a source that were read, and those that were not."""
 
     path: str
     layout: str

@@ -72,7 +72,7 @@ class DeviceBatches:
     ) -> Iterator[tuple[int, Result]]:
         """Yield (row, result) for rows 0 .. count - 1, in this order.
 
-        After a signal, the current batch is the last one. A second signal drops this batch too. So fewer rows are
+        After a signal, the current batch is the last one. A second signal discards this batch too. So fewer rows are
         yielded.
 
         If `work` raises for a batch, it is called again for each row alone. A row for which it raises again gets the

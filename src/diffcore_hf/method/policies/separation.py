@@ -24,7 +24,7 @@ WEAK_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Separation:
-    """How well a policy separates K classes."""
+    """Measurement of how well a policy separates K classes."""
 
     weak: Bools
     """(K,) bool: true for the classes in which the policy is weak."""

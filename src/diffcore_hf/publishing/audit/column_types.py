@@ -1,7 +1,7 @@
 """Column types: checks the types of columns in the configurations that this package writes.
 
-A dataset may come from a stranger, so a column may have another type or no value. The configuration `default` has the
-columns of the source, so only its row ids and images are checked.
+The author of a dataset may be unknown, so a column may have another type or no value. The configuration `default` has
+the columns of the source, so only its row ids and images are checked.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The header of a card: its metadata as YAML between two lines `---`.
 
-Owns the writing. A text with a line break or with a character without a visible form is written with escapes, because
-YAML readers change line breaks such as U+0085 and U+2028 inside of other texts.
+Owns the writing. Line breaks and characters without a visible form are written as escapes. Otherwise YAML readers would
+change line breaks such as U+0085 and U+2028.
 """
 
 from __future__ import annotations
