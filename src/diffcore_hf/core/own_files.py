@@ -1,7 +1,8 @@
 """Own files: the reading of small files that a run wrote into its output folder.
 
-Owns the checks of the file and of its numbers. After a fault of a disk or of a person, anything can be in the place of
-such a file. A pipe would block a reader without end. A number such as 1e400 would raise an error when it is used.
+Owns the checks of the file and of its numbers. Because of a faulty disk or a mistake of a user, something else can have
+the name of such a file. A pipe would block a reader for ever. A number such as 1e400 would raise an error when it is
+used.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def read_own_json(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: the file has no such content.
+        ValueError: the file does not contain such an object.
     """
     try:
         content = json.loads(read_own_file(path), parse_constant=_refuse, parse_float=_finite, parse_int=_integer)
