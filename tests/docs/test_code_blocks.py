@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cheap_runs import cheap_runs
 
 from diffcore_hf.commands.main import main
 from diffcore_hf.commands.train import main as train
@@ -60,7 +61,7 @@ LOCAL_SNIPPETS = [text for text in PYTHON if HUB_REPOSITORY not in text]
 def home(tmp_path_factory):
     """Returns a folder like a clone after `make demo`, but with few rows and few steps."""
     folder = tmp_path_factory.mktemp("docs")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, cheap_runs():
         patch.chdir(folder)
         assert main(["miniature", "out/birds"]) == 0
         assert main(["augment", "miniature", "--limit", "24", "--model.steps", "2"]) == 0

@@ -29,7 +29,15 @@ def test_the_output_folder_has_the_files_of_a_hub_repository(done):
     assert listed == set(names) - {"README.md", "diffcore.json"}
     assert done.folder.faults() == []
     private = {Path(name).parts[1] for name in tree(done.folder.path) if name.startswith(".diffcore")}
-    assert private - {"hashes.json"} == {"run.json", "run.log.jsonl", "parts", "source.parquet", "export.lock"}
+    assert private - {"hashes.json"} == {
+        "run.json",
+        "run.log.jsonl",
+        "parts",
+        "source.parquet",
+        "export.lock",
+        "exported.json",
+        "figures.json",
+    }
 
 
 def test_every_dataset_configuration_has_its_columns(done, tmp_path):

@@ -8,11 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cheap_runs import cheap_runs
 
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.workflows.augment import run as run_augment
 from diffcore_hf.workflows.export import export
 from testing.hub_double.fixtures import client, hub, xet_client  # noqa: F401 (fixtures)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def cheap():
+    """Makes the runs of this folder cheap."""
+    with cheap_runs():
+        yield
 
 
 @pytest.fixture(scope="session")
