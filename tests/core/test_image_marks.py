@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -37,6 +37,7 @@ def test_a_packet_has_the_properties_of_the_iptc():
 
 @settings(deadline=None, max_examples=100)
 @given(st.text(max_size=600))
+@example("\ufffe\uffff ]]> <?xpacket end='w'?>")
 def test_any_name_of_a_model_gives_ascii_xml_of_bounded_size(name):
     packet = ImageMark(name or None).packet()
     assert packet.isascii()

@@ -6,6 +6,7 @@ the union of two ledgers is the union of their files, and copying the folder `pa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from diffcore_hf.augmentation.ledger import FINISHED, PREPARED
 from diffcore_hf.config import digests
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import Folder, file_sha256, write_with
+from diffcore_hf.core.folder import Folder, check_target, file_sha256, write_with
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,18 @@ def check_folders(out: Folder, others: Sequence[Folder]) -> dict[str, Any]:
     Raises:
         UserError: a folder is not the folder of a run, a folder is named twice, or the folders have other settings.
     """
+    runs = [folder.existing_run() for folder in others]
+    if not os.path.lexists(out.path):
+        check_target(out.run_file)
     out.check_owned_or_empty()
     paths = [folder.path.resolve() for folder in (out, *others)]
     for folder, path in zip((out, *others), paths, strict=True):
         if paths.count(path) > 1:
             raise UserError(f"{folder.path} is named twice. Name each folder once")
-    runs = [folder.existing_run() for folder in others]
+        if path != paths[0] and (path in paths[0].parents or paths[0] in path.parents):
+            raise UserError(
+                f"one of {out.path} and {folder.path} is inside the other. Choose another folder to merge into"
+            )
     target = out.existing_run() if out.read_run() is not None else runs[0]
     for folder, run in zip(others, runs, strict=True):
         if run["attempt_digest"] != target["attempt_digest"]:

@@ -43,7 +43,7 @@ class ImageMark:
             "diffcore:AttemptDigest": self.attempt_digest,
         }
         attributes = "".join(
-            f"\n   {name}={quoteattr(visible(value[:_LONGEST]))}" for name, value in properties.items() if value
+            f"\n   {name}={quoteattr(_xml_text(value[:_LONGEST]))}" for name, value in properties.items() if value
         )
         packet = (
             '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
@@ -57,3 +57,8 @@ class ImageMark:
             '<?xpacket end="r"?>'
         )
         return packet.encode("ascii", "xmlcharrefreplace")
+
+
+def _xml_text(text: str) -> str:
+    """Return a text in which the characters that XML 1.0 does not allow are escaped."""
+    return visible(text).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
