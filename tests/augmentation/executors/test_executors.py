@@ -10,16 +10,17 @@ from small_photos import photos
 
 from diffcore_hf.augmentation.worker import compute_part
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.models import diffusion
 from diffcore_hf.workflows import augment
 
 
 class TwoProcesses:
-    """An executor with two spawned processes, which open the source themselves."""
+    """An executor with two forked processes, which open the source themselves, and import torch no second time."""
 
     def __init__(self, run):
         run.require_source_on_disk("a process pool")
         self.output, self.recipe = str(run.folder.path), run.recipe
-        self.pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"))
+        self.pool = ProcessPoolExecutor(2, multiprocessing.get_context("fork"))
 
     def batch_size(self, task):
         return 4
@@ -60,10 +61,14 @@ def decisions(result):
 @pytest.mark.timeout(600)
 def test_a_pool_of_two_processes_makes_the_same_decisions(make, monkeypatch):
     alone = augment.run(make("alone"), progress=False)
-    # Spawned processes import this module, so they need what pytest put on the path.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["src", "tests/helpers", os.environ.get("PYTHONPATH", "")]))
-    loaded = []
-    monkeypatch.setattr("diffcore_hf.models.diffusion.load_pipeline", lambda config: loaded.append(config))
+    loaded, load, own = [], diffusion.load_pipeline, os.getpid()
+
+    def recorded(config, *more):
+        if os.getpid() == own:
+            loaded.append(config)
+        return load(config, *more)
+
+    monkeypatch.setattr(diffusion, "load_pipeline", recorded)
     pooled = augment.run(make("pooled"), progress=False, executor=TwoProcesses)
     assert loaded == []
     assert decisions(pooled) == decisions(alone)
