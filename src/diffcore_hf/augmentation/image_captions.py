@@ -68,8 +68,8 @@ def make_contexts(run: Run) -> None:
     captioner = Captioner(config, device=run.recipe.model.device)
     for start in range(0, len(missing), PART):
         part = missing[start : start + PART]
-        captions = [_caption(run, captioner, row) for _, _, row in part]
-        columns = [[row_id for row_id, _, _ in part], [inputs for _, inputs, _ in part], captions]
+        described = [_caption(run, captioner, row) for _, _, row in part]
+        columns = [[row_id for row_id, _, _ in part], [inputs for _, inputs, _ in part], described]
         run.ledger.write(IMAGE_CAPTIONS, pa.table(columns, schema=COLUMNS))
         log.info("%d of %d real images are described", start + len(part), len(missing))
     known = dict(_facts(run))
