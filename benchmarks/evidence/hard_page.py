@@ -84,7 +84,7 @@ def section(results: Results) -> list[str]:
         ]
     return [
         *parts,
-        "![Differences in top-1 of nine comparisons, in own contexts and in contexts never "
+        "![Differences in top-1 of the measured comparisons, in own contexts and in contexts never "
         "mentioned](ASSETS/results-hard.png)",
         "**What this means for a user.** Each line is one comparison, trained from scratch:",
         "\n".join(_answer(results, question) for question in QUESTIONS),
@@ -171,21 +171,26 @@ def _seeds(number: int) -> str:
 
 
 def figure(results: Results) -> bytes:
-    """Draws each comparison for both groups of test images, with intervals over the seeds; trained from scratch."""
-    canvas = Figure(figsize=(6.4, 4.4), dpi=140, layout="constrained")
+    """Draws each measured comparison for both groups of test images, with intervals over the seeds, from scratch."""
+    questions = [
+        question
+        for question in QUESTIONS
+        if any(gap(results, question.arm, question.base, "scratch", group) for group in (OWN, UNMENTIONED))
+    ]
+    canvas = Figure(figsize=(6.4, 1.2 + 0.36 * len(questions)), dpi=140, layout="constrained")
     FigureCanvasAgg(canvas)
     axes = canvas.add_subplot()
     marks = ((OWN, -0.14, "s", COLOURS["mix"]), (UNMENTIONED, 0.14, "^", COLOURS["generated"]))
     for group, shift, marker, colour in marks:
-        for row, question in enumerate(QUESTIONS):
+        for row, question in enumerate(questions):
             found = gap(results, question.arm, question.base, "scratch", group)
             if found is not None:
                 axes.errorbar(100 * found.mean, row + shift, xerr=100 * (found.half or 0), fmt=marker, color=colour,
                               markersize=5, elinewidth=1.2)  # fmt: skip
         axes.plot([], [], marker, color=colour, label=_PLACES[group])
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(QUESTIONS)), [question.label for question in QUESTIONS])
-    axes.set_ylim(len(QUESTIONS) - 0.5, -0.5)
+    axes.set_yticks(range(len(questions)), [question.label for question in questions])
+    axes.set_ylim(len(questions) - 0.5, -0.5)
     axes.set_xlabel("difference in top-1 (percentage points)", color=MUTED)
     axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     return png(canvas)

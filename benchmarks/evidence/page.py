@@ -89,9 +89,10 @@ def _stages(made: Sequence[Mapping[str, Any]]) -> str:
     """Returns the sentences that say with which version of the attempt stage the cells were made."""
     # The cells of version 1 were made before the version was recorded.
     numbers = sorted({record.get("attempt_stage", "1") for record in made} or {attempt_stage()})
+    listed = " and ".join(filter(None, (", ".join(numbers[:-1]), numbers[-1])))
     plural = "s" if len(numbers) > 1 else ""
     return (
-        f"The generated images were made with version{plural} {' and '.join(numbers)} of the stage `Attempt`. "
+        f"The generated images were made with version{plural} {listed} of the stage `Attempt`. "
         f"The current version is {attempt_stage()}. In version 1, the rows of a class used the contexts in turn. Since "
         "version 2, the context of each row is drawn at random. Version 3 adds a mark to the files of the images, and "
         "their pixels stay the same."

@@ -1,8 +1,11 @@
-"""Tests of the paths of folders that are united."""
+"""Tests of the paths and the files of folders that are united."""
+
+import os
 
 import pytest
 
-from diffcore_hf.augmentation.union import check_folders
+from diffcore_hf.augmentation.ledger import FINISHED, PREPARED
+from diffcore_hf.augmentation.union import check_folders, unite
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 
@@ -25,3 +28,14 @@ def test_a_path_that_cannot_be_united_is_a_one_line_error(tmp_path, out, other, 
     Folder(tmp_path / "run").write_run(RUN)
     with pytest.raises(UserError, match=message):
         check_folders(Folder(tmp_path / out), [Folder(tmp_path / other)])
+
+
+@pytest.mark.parametrize("name", ["r0/ab/0-1.parquet", f"{PREPARED}/x/{FINISHED}"])
+def test_a_pipe_in_the_place_of_a_fact_is_left_out_and_does_not_block(tmp_path, name):
+    out, other = Folder(tmp_path / "out"), Folder(tmp_path / "run")
+    other.write_run(RUN)
+    pipe = other.parts / name
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    check_folders(out, [other])
+    assert unite(out, [other], RUN).copied == 0

@@ -155,6 +155,13 @@ def test_a_pipe_in_the_place_of_a_file_is_a_one_line_error_and_does_not_block(fi
         use()
 
 
+def test_a_link_to_itself_in_the_place_of_the_log_is_a_one_line_error(finished):
+    finished.log_file.unlink(missing_ok=True)
+    finished.log_file.symlink_to(finished.log_file.name)
+    with pytest.raises(UserError, match=r"run.log.jsonl.*Remove"):
+        finished.log("begin")
+
+
 @pytest.mark.parametrize("format_number", [None, 1, RUN_FORMAT - 1, RUN_FORMAT + 1])
 def test_a_folder_of_another_format_gives_a_one_line_error(tmp_path, format_number):
     folder = Folder(tmp_path / "out")

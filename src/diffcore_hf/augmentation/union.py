@@ -72,7 +72,7 @@ def _check_preparations(out: Folder, others: Sequence[Folder]) -> None:
     """Raise UserError if two folders have different results of the same preparation, such as learned tokens."""
     found: dict[str, tuple[Path, bytes]] = {}
     for folder in (out, *others):
-        for file in sorted((folder.parts / PREPARED).glob(f"*/{FINISHED}")):
+        for file in _marks(folder):
             first, content = found.setdefault(file.parent.name, (folder.path, file.read_bytes()))
             if content != file.read_bytes():
                 raise UserError(
@@ -110,11 +110,16 @@ def unite(out: Folder, others: Sequence[Folder], run: Mapping[str, Any]) -> Unio
 
 def _parts(folder: Folder) -> Iterator[Path]:
     """Yield the files of a ledger. The mark of a finished preparation is after its files."""
-    yield from sorted(folder.parts.glob("*/??/*-*.parquet"))
-    for mark in sorted((folder.parts / PREPARED).glob(f"*/{FINISHED}")):
+    yield from (path for path in sorted(folder.parts.glob("*/??/*-*.parquet")) if path.is_file())
+    for mark in _marks(folder):
         files = (path for path in sorted(mark.parent.rglob("*")) if path.is_file() and path != mark)
         yield from (path for path in files if not path.name.startswith("."))
         yield mark
+
+
+def _marks(folder: Folder) -> list[Path]:
+    """Return the marks of finished preparations. A pipe with such a name would block a reader, so it is left out."""
+    return [path for path in sorted((folder.parts / PREPARED).glob(f"*/{FINISHED}")) if path.is_file()]
 
 
 def _is_intact(path: Path) -> bool:

@@ -73,6 +73,8 @@ def plan(command: Command) -> int:
             print(line)
     target = command.options["prepare"]
     if target is not None:
+        if not target.strip():
+            raise UserError("--prepare is empty. Give the output folder, e.g. --prepare out/photos")
         recipe = dataclasses.replace(recipe, output=target)
     prepared = prepare(recipe, describe_only=not command.options["probe"])
     print(text(prepared))

@@ -289,7 +289,7 @@ class Folder:
     def log(self, event: str, **values: Any) -> None:
         """Append one line to run.log.jsonl. The log is for people; no code reads it."""
         check_target(self.log_file)
-        if self.log_file.exists() and not self.log_file.is_file():
+        if os.path.lexists(self.log_file) and not self.log_file.is_file():
             raise UserError(f"{self.log_file} cannot be written, because it is not a regular file. Remove it")
         self.private.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": event} | values, ensure_ascii=False)

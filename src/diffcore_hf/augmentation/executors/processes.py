@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
 """Time between two checks of the processes."""
+MAX_PROCESSES = 256
+"""Largest value of --workers. It is above the number of GPUs and cores of one machine, and finds a typing error."""
 RESTARTS = 10
 """Largest number of times that killed processes are started again."""
 PART_OF_GRACE = 0.7
@@ -79,8 +81,10 @@ def number_of_processes(text: str) -> int:
         import torch
 
         return max(1, torch.cuda.device_count())
-    if not re.fullmatch(r"[1-9]\d{0,3}", text):
-        raise UserError(f"--workers is {text!r}; use a number of processes from 1 to 9999, such as 2, or auto")
+    if not re.fullmatch(r"[1-9]\d{0,2}", text) or int(text) > MAX_PROCESSES:
+        raise UserError(
+            f"--workers is {text!r}; use a number of processes from 1 to {MAX_PROCESSES}, such as 2, or auto"
+        )
     return int(text)
 
 
