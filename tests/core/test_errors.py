@@ -15,7 +15,7 @@ import diffcore_hf
 from diffcore_hf.core.errors import environment_fault, innermost_cause
 
 SOURCE = Path(diffcore_hf.__file__).parent
-OWN_MESSAGES = {"UserError", "UnreadableImage", "SamplesError", "Interrupted"}
+OWN_MESSAGES = {"UserError", "UnreadableImage", "SamplesError", "Interrupted", "OtherFormat"}
 """Exceptions of this package, whose message is a complete text."""
 
 

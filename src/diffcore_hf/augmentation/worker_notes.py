@@ -31,6 +31,8 @@ SHORTEST_BOUND = 2.0
 """Shortest time in seconds without a change of its counter after which a worker counts as dead."""
 UNKNOWN_BOUND = 180.0
 """The same time if no duration of a part is known."""
+_CLOSED: set[str] = set()
+"""File names of the notes of runs of this process that have ended. Such a note claims nothing, even if it exists."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,11 @@ class WorkerNotes:
         self._write()
 
     def close(self) -> None:
-        """Remove the note of this worker, unless it contains an error."""
+        """Remove the note of this worker, unless it contains an error.
+
+        The note also stays if the disk failed. The next run of this process then ignores it.
+        """
+        _CLOSED.add(self.path.name)
         if not self.note.error:
             with suppress(OSError):
                 self.path.unlink()
@@ -176,7 +182,9 @@ class WorkerNotes:
 
     def _alive(self) -> Iterator[_Seen]:
         now = self.clock()
-        for seen in self._seen.values():
+        for name, seen in self._seen.items():
+            if name in _CLOSED:
+                continue
             if now - seen.since < self._bound(seen.note) and not is_gone(seen.note):
                 yield seen
 

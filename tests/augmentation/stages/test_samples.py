@@ -55,7 +55,7 @@ def test_samples_that_break_the_interface_are_refused(samples, message):
 
 def test_refused_samples_stop_the_run_even_after_a_success():
     class Two:
-        batch_size = 2
+        batch_size, strict = 2, False
 
     def work(rows):
         if rows[0]:

@@ -108,7 +108,10 @@ def test_a_config_json_cannot_cause_another_file_to_be_loaded(tmp_path):
         "custom_load": True,
         "hf_hub_id": "no/where",
     }
-    config["model_args"] = {"checkpoint_path": str(other), "pretrained_cfg_overlay": {"file": str(other)}}
     (folder / "config.json").write_text(json.dumps(config))
     assert torch.equal(logits(trained_model.load_model(folder, 3)), logits(model))
     assert equal_tensors(backbone_of(build(BackboneConfig("test_resnet", str(folder)))), backbone_of(model))
+    config["model_args"] = {"checkpoint_path": str(other), "pretrained_cfg_overlay": {"file": str(other)}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"model_args\.checkpoint_path, which would read other weights"):
+        trained_model.load_model(folder, 3)

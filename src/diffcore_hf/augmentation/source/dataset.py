@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features
 
 IN_MEMORY = "in-memory"
+MISSING_IMAGE = "no image"
+"""Reason of a row whose cell has no image, for example in a dataset that was published without its originals."""
 """Value of `source.path` for a dataset in memory."""
 
 
@@ -161,7 +163,7 @@ def load_source(
         sizes={name: [image.size for image in images] for name, images in hashes.items()},
         headers={name: [image.header for image in images] for name, images in hashes.items()},
         unreadable={
-            name: {row: image.reason or "no image" for row, image in enumerate(images) if image.sha256 is None}
+            name: {row: image.reason or MISSING_IMAGE for row, image in enumerate(images) if image.sha256 is None}
             for name, images in hashes.items()
         },
         row_ids=row_ids,

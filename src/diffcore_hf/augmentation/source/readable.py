@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcore_hf.augmentation.source.dataset import LoadedSource
+from diffcore_hf.augmentation.source.dataset import MISSING_IMAGE, LoadedSource
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.image_headers import ImageHeader
 
@@ -24,21 +24,20 @@ def readable_rows(source: LoadedSource) -> NDArray[np.bool_]:
 
 
 def check_readable(source: LoadedSource, rows: Sequence[int] | NDArray[np.int64]) -> None:
-    """Raises UserError if the image of none of these rows can be read, because every counterpart would fail.
+    """Raises UserError if none of these rows has an image, because every counterpart would fail.
 
-    A dataset that was published without its original images has such rows.
+    A dataset that was published without its original images has such rows. An image that cannot be read is a fault of
+    its row, and the row gets a reason.
 
     Args:
         source: the loaded source.
         rows: indices of the planned rows.
     """
-    planned = np.unique(rows)
-    if readable_rows(source)[planned].any():
+    planned, unreadable = np.unique(rows), source.unreadable[source.config.split]
+    if any(unreadable.get(row) != MISSING_IMAGE for row in planned.tolist()):
         return
-    split, first = source.config.split, int(planned[0])
-    reason = source.unreadable[split].get(first) or source.headers[split][first]
     raise UserError(
-        f"{source.config.path}: the images of all {len(planned):,} planned rows are missing or cannot be read "
-        f"({reason}), so every counterpart would fail. Use a dataset with its images: --source.path FOLDER. "
-        "join_originals adds the images to a dataset that was published without them"
+        f"{source.config.path}: the images of all {len(planned):,} planned rows are missing, so every counterpart "
+        "would fail. Use a dataset with its images: --source.path FOLDER. join_originals adds the images to a dataset "
+        "that was published without them"
     )
