@@ -23,6 +23,7 @@ from networks import (
 from safetensors.torch import load_file, save_file
 
 from diffcore_hf.config.train import BackboneConfig
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.networks import backbones, trained_model
 
 
