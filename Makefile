@@ -37,7 +37,7 @@ gain: install  ## measure on out/miniature whether generated images help, with a
 photos: $(if $(DATA),.venv/photos-installed)  ## measure the gain from perfect counterparts, with and without mixing, on photographs in DATA=DIR (under 15 minutes)
 	@$(if $(DATA),HF_HUB_OFFLINE=1 $(RUN)/python -m benchmarks.photo_gain "$(DATA)",echo "Give a folder with one sub-folder of photographs for each class: make photos DATA=DIR. It was measured on the Clothing dataset (subset) of A. Grigorev (CC0 1.0)")
 
-test: install  ## run the default tests, one process for each core (about 9 minutes on two cores)
+test: install  ## run the default tests, one process for each core (about 8 minutes on two cores)
 	HF_HUB_OFFLINE=1 $(RUN)/python -m pytest -q -n auto --dist worksteal
 
 test-slow: install  ## run the tests that take minutes or measure time (on an idle machine)

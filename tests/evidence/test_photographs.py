@@ -184,7 +184,7 @@ def test_sections_and_readme_can_be_written_from_any_number_of_results():
         assert advice.readme(results, text) == text
         page = f"## What to do, by case\n\n{chr(10).join(advice.section(results))}\n## 1\n"
         readme = f"## Measured results\n{text}\n## Next"
-        assert not recompute.faults(recompute.Stored(stored.trainings, results.photographs), readme, page)
+        assert not recompute.faults(recompute.Stored(stored.trainings, results.photographs, stored.hard), readme, page)
     known = recompute.numbers_of_readme(recompute.Stored(stored.trainings, full))
     assert recompute.differing(text.replace("52.0 ±", "99.9 ±"), known) == {"99.9"}
 

@@ -1,6 +1,8 @@
 """Parquet: reads shards; a file that is damaged or lacks a column gives an error of one line.
 
-Owns these errors. A shard may come from a repository of another user, so its content is always checked.
+Owns these errors. A shard may come from a repository of another user, so its content is always checked. Shards are read
+without the threads of pyarrow: a file of the Hub is a Python object, and a thread that still held one when the
+interpreter ended aborted the process.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def read_columns(source: _Source, name: str, columns: Sequence[str]) -> pa.Table
 
     with _damage_as_user_error(name), pq.ParquetFile(source) as file:
         _check_columns(file.schema_arrow.names, name, columns)
-        return file.read(columns=list(columns))
+        return file.read(columns=list(columns), use_threads=False)
 
 
 def read_batches(source: _Source, name: str, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
@@ -44,7 +46,7 @@ def read_batches(source: _Source, name: str, columns: Sequence[str], rows: int) 
 
     with _damage_as_user_error(name), pq.ParquetFile(source) as file:
         _check_columns(file.schema_arrow.names, name, columns)
-        for batch in file.iter_batches(rows, columns=list(columns)):
+        for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
             yield pa.Table.from_batches([batch])
 
 
@@ -71,7 +73,7 @@ def read_groups(source: _Source, name: str, column: str, rows: Collection[int]) 
         for group in range(file.metadata.num_row_groups):
             stop = start + file.metadata.row_group(group).num_rows
             if any(start <= row < stop for row in rows):
-                yield start, file.read_row_group(group, columns=[column])
+                yield start, file.read_row_group(group, columns=[column], use_threads=False)
             start = stop
 
 
