@@ -8,6 +8,7 @@ import shutil
 import pytest
 import tiny_models
 import torch
+from denoising_steps import recorded_steps
 
 from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.models import guidance
@@ -54,24 +55,17 @@ def test_one_step_is_equation_4(name, pipelines):
     size = 16
     model = TextToImage(ModelConfig(path=str(pipelines[name]), steps=1, gamma=GAMMA, size=size))
     pipe = model.load()
-    seen = {}
-
-    step = pipe.scheduler.step
-
-    def spy(prediction, t, sample, **options):
-        seen["prediction"], seen["latents"] = prediction.clone(), sample.clone()
-        return step(prediction, t, sample, **options)
-
-    pipe.scheduler.step = spy
+    steps = recorded_steps(pipe)
     model.sample(["a red bird"], ["blurry"], [7])
-    positive, negative = (eps(name, pipe, seen["latents"], [text], size) for text in ("a red bird", "blurry"))
+    last = steps[-1]
+    positive, negative = (eps(name, pipe, last.latents, [text], size) for text in ("a red bird", "blurry"))
     by_hand = (1 + GAMMA) * positive - GAMMA * negative
-    assert torch.allclose(seen["prediction"], by_hand, atol=1e-5)
+    assert torch.allclose(last.prediction, by_hand, atol=1e-5)
     assert not torch.allclose(positive, negative, atol=1e-4)
     assert not torch.allclose(positive, by_hand, atol=1e-4)
     # The noise depends on the seed only, and is drawn on the CPU.
     noise = torch.randn(1, *_latent_shape(name), generator=torch.Generator().manual_seed(7))
-    assert torch.allclose(seen["latents"].flatten().sort()[0], noise.flatten().sort()[0], atol=1e-5)
+    assert torch.allclose(last.latents.flatten().sort()[0], noise.flatten().sort()[0], atol=1e-5)
 
 
 def _latent_shape(name):

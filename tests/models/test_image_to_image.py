@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from denoising_steps import recorded_steps
 from PIL import Image
 
 from diffcore_hf.config.augment import ModelConfig
@@ -72,14 +73,7 @@ def test_the_network_is_evaluated_once_for_each_step(name, strength, calls, pipe
 def test_the_first_latents_follow_the_formula_and_the_vae_draws_before_the_noise(name, pipelines):
     model = ImageToImage(config(pipelines[name]))
     pipe = model.load()
-    seen = []
-    step = pipe.scheduler.step
-
-    def spy(prediction, t, sample, **options):
-        seen.append((prediction.clone(), t, sample.clone()))
-        return step(prediction, t, sample, **options)
-
-    pipe.scheduler.step = spy
+    seen = recorded_steps(pipe)
     [photo] = photos(1)
     model.sample(PROMPTS[:1], NEGATIVES[:1], [7], [0.5], [photo])
     _, t, start = seen[0]
@@ -98,24 +92,18 @@ def test_one_step_is_equation_4_with_a_negative_prompt(pipelines):
     gamma = 2.0
     model = ImageToImage(config(pipelines["SD"], steps=2, gamma=gamma))
     pipe = model.load()
-    seen = {}
-    step = pipe.scheduler.step
-
-    def spy(prediction, t, sample, **options):
-        seen.update(prediction=prediction.clone(), t=t, latents=sample.clone())
-        return step(prediction, t, sample, **options)
-
-    pipe.scheduler.step = spy
+    steps = recorded_steps(pipe)
     model.sample(["a red bird"], ["blurry"], [7], [0.5], photos(1))
+    last = steps[-1]
 
     @torch.no_grad()
     def eps(text):
         embeds, _ = pipe.encode_prompt([text], "cpu", 1, False)
-        return pipe.unet(seen["latents"], seen["t"], encoder_hidden_states=embeds).sample
+        return pipe.unet(last.latents, last.t, encoder_hidden_states=embeds).sample
 
     by_hand = (1 + gamma) * eps("a red bird") - gamma * eps("blurry")
-    assert torch.allclose(seen["prediction"], by_hand, atol=1e-5)
-    assert not torch.allclose(seen["prediction"], eps("a red bird"), atol=1e-4)
+    assert torch.allclose(last.prediction, by_hand, atol=1e-5)
+    assert not torch.allclose(last.prediction, eps("a red bird"), atol=1e-4)
 
 
 def test_the_pipeline_has_the_weights_of_text_to_image(pipelines):

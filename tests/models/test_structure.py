@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from denoising_steps import recorded_steps
 from PIL import Image
 
 from diffcore_hf.config.augment import ModelConfig
@@ -104,14 +105,7 @@ def test_one_step_is_the_formula(name, gamma, structured):
     """The prediction is Eq. 4 of two evaluations, each with the residuals of the ControlNet times its scale."""
     model = structured(name, scale=0.5, gamma=gamma)
     pipe = model.load()
-    seen = []
-    step = pipe.scheduler.step
-
-    def spy(prediction, t, sample, **options):
-        seen.append((prediction.clone(), t, sample.clone()))
-        return step(prediction, t, sample, **options)
-
-    pipe.scheduler.step = spy
+    seen = recorded_steps(pipe)
     model.sample(["a red bird"], ["blurry" if gamma else None], [7], edges(1), photos(1))
     prediction, t, latents = seen[0]
     pixels = torch.from_numpy(np.array(edges(1)[0])).permute(2, 0, 1)[None].float() / 255

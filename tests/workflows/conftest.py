@@ -36,3 +36,17 @@ def copy(done, tmp_path):
     """Returns a copy of the folder of the finished run."""
     shutil.copytree(done.folder.path, tmp_path / "out")
     return tmp_path / "out"
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    """Fails the test if weights are loaded."""
+    import torch
+
+    from diffcore_hf.models import pipelines
+
+    def refused(*arguments, **keywords):
+        raise AssertionError("weights were loaded")
+
+    monkeypatch.setattr(pipelines, "load_pipeline", refused)
+    monkeypatch.setattr(torch.nn.Module, "to", refused)

@@ -3,26 +3,13 @@
 import json
 
 import pytest
-import torch
 from run_folders import attempts_of, go, manifest, published
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.models import pipelines
 from diffcore_hf.workflows import augment
 from diffcore_hf.workflows import plan as plan_workflow
 
 I2I = {"name": "image_to_image", "options": {"strength": 0.5}}
-
-
-@pytest.fixture
-def no_weights(monkeypatch):
-    """Fails the test if weights are loaded."""
-
-    def refused(*arguments, **keywords):
-        raise AssertionError("weights were loaded")
-
-    monkeypatch.setattr(pipelines, "load_pipeline", refused)
-    monkeypatch.setattr(torch.nn.Module, "to", refused)
 
 
 def test_a_run_names_the_strategy_and_its_cost(make, tmp_path):

@@ -5,12 +5,11 @@ import shutil
 
 import pytest
 import tiny_models
-import torch
 from run_folders import go, manifest, published, rows
 from small_photos import picture, write_photos
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.models import pipelines, token_training
+from diffcore_hf.models import token_training
 from diffcore_hf.models.learned_tokens import LearnedTokens
 from diffcore_hf.workflows import augment
 from diffcore_hf.workflows import plan as plan_workflow
@@ -29,17 +28,6 @@ def out(make, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokens") / "out"
     go(make(folder, strategy=TOKENS, **KEEP_ALL))
     return folder
-
-
-@pytest.fixture
-def no_weights(monkeypatch):
-    """Fails the test if weights are loaded."""
-
-    def refused(*arguments, **keywords):
-        raise AssertionError("weights were loaded")
-
-    monkeypatch.setattr(pipelines, "load_pipeline", refused)
-    monkeypatch.setattr(torch.nn.Module, "to", refused)
 
 
 def prepared(folder):

@@ -1,7 +1,6 @@
 """Tests of a source whose images are missing: each strategy refuses it in one line before weights are loaded."""
 
 import pytest
-import torch
 from datasets import Dataset
 from run_folders import go
 from small_photos import photos, picture, write_photos
@@ -9,7 +8,6 @@ from small_photos import photos, picture, write_photos
 from diffcore_hf import join_originals
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.generation.base import STRATEGIES
-from diffcore_hf.models import pipelines
 from diffcore_hf.workflows import augment
 from diffcore_hf.workflows.describe import describe
 from diffcore_hf.workflows.export import export
@@ -23,17 +21,6 @@ def bare(done, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bare") / "out"
     export(done.folder.path, folder, {"include_originals": False})
     return folder
-
-
-@pytest.fixture
-def no_weights(monkeypatch):
-    """Fails the test if weights are loaded."""
-
-    def refused(*arguments, **keywords):
-        raise AssertionError("weights were loaded")
-
-    monkeypatch.setattr(pipelines, "load_pipeline", refused)
-    monkeypatch.setattr(torch.nn.Module, "to", refused)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

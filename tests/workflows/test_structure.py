@@ -5,13 +5,11 @@ import shutil
 
 import pytest
 import tiny_models
-import torch
 from datasets import Dataset, Image, load_dataset
 from run_folders import go, manifest, published
 from safetensors.torch import load_file, save_file
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.models import pipelines
 from diffcore_hf.publishing.card import reproduction
 from diffcore_hf.workflows import augment
 from diffcore_hf.workflows import plan as plan_workflow
@@ -32,17 +30,6 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def options(weights):
     return {"controlnet": str(weights / "control-SD"), "ip_adapter": str(weights / "adapter-SD")}
-
-
-@pytest.fixture
-def no_weights(monkeypatch):
-    """Fails the test if weights are loaded."""
-
-    def refused(*arguments, **keywords):
-        raise AssertionError("weights were loaded")
-
-    monkeypatch.setattr(pipelines, "load_pipeline", refused)
-    monkeypatch.setattr(torch.nn.Module, "to", refused)
 
 
 def structure(options, **more):

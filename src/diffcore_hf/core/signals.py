@@ -123,7 +123,7 @@ def handled(grace: float | None = GRACE, tell: Callable[[str], None] | None = No
 
 @contextmanager
 def interruptible(by: int) -> Iterator[None]:
-    """In this context, signal number `by` raises `Stopped`. So does the end of the time after the first signal."""
+    """Let signal number `by` raise `Stopped` in the `with` block. The end of the grace time raises it too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -138,7 +138,7 @@ def interruptible(by: int) -> Iterator[None]:
 
 @contextmanager
 def protected() -> Iterator[None]:
-    """In this context, no signal raises. A signal that arrives in it can raise when the context ends."""
+    """Let no signal raise `Stopped` in the `with` block. A signal that arrives there can raise it after the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -167,7 +167,7 @@ def silence(stream: Any) -> None:
 
 @contextmanager
 def passed_on(pid: int) -> Iterator[None]:
-    """In this context, each signal is also sent to a child process, and so are the signals received before."""
+    """Send each signal of the `with` block to a child process too. Earlier signals are sent to it first."""
     _state.children.add(pid)
     for number in tuple(_state.received):
         with suppress(OSError):

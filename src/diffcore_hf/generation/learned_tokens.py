@@ -9,19 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.generation.base import Batch, Samples, Strategy
+from diffcore_hf.generation.base import Batch, Samples
 from diffcore_hf.generation.image_to_image import FITS, ImageToImageStrategy
-from diffcore_hf.generation.options import check_names, choice, count, number
+from diffcore_hf.generation.options import choice, count, number
+from diffcore_hf.generation.pipelines import Model, PipelineStrategy
 from diffcore_hf.generation.text_to_image import TextToImageStrategy
 from diffcore_hf.models.learned_tokens import PIPELINES, LearnedTokens, add_tokens, collision
 
 if TYPE_CHECKING:
-    from diffcore_hf.config.augment import ModelConfig
     from diffcore_hf.models.image_to_image import Fit
     from diffcore_hf.models.token_steps import TokenSettings
 
@@ -38,7 +39,7 @@ LORA_RATE = 5e-5
 MOST_RANK = 1024
 
 
-class LearnedTokensStrategy(Strategy):
+class LearnedTokensStrategy(PipelineStrategy):
     """Learns a token for each class from its references. The prompts then name the class by its token.
 
     The token of class 17 is `<c17>`. Its embedding is learned; the weights of the model stay as they are. With `lora`,
@@ -78,30 +79,27 @@ class LearnedTokensStrategy(Strategy):
         }
     )
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        *,
-        strict: bool = False,
-        batch_size: int | None = None,
-        options: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(config, strict=strict, batch_size=batch_size, options=options)
-        self._check_options()
-        keywords: dict[str, Any] = {"strict": strict, "batch_size": batch_size}
-        self.images: TextToImageStrategy | ImageToImageStrategy
-        if self.options["strength"] is None:
-            self.images = TextToImageStrategy(config, **keywords)
-        else:
-            of_images = {name: self.options[name] for name in ImageToImageStrategy.defaults}
-            self.images = ImageToImageStrategy(config, options=of_images, **keywords)
-        self.reads = self.images.reads
-        self._tokens: LearnedTokens | None = None
-        self._has_tokens = False
+    _tokens: LearnedTokens | None = None
+    _has_tokens = False
 
-    def _check_options(self) -> None:
+    @cached_property
+    def images(self) -> TextToImageStrategy | ImageToImageStrategy:
+        """The strategy that generates the images."""
+        keywords: dict[str, Any] = {"strict": self.strict, "batch_size": self._batch_size}
+        if self.options["strength"] is None:
+            return TextToImageStrategy(self.config, **keywords)
+        of_images = {name: self.options[name] for name in ImageToImageStrategy.defaults}
+        return ImageToImageStrategy(self.config, options=of_images, **keywords)
+
+    @property
+    def model(self) -> Model:
+        return self.images.model
+
+    def columns(self) -> tuple[str, ...]:
+        return self.images.reads
+
+    def check_options(self) -> None:
         options = self.options
-        check_names(options, (*self.defaults, *self.optional))
         choice("fit", options["fit"], FITS)
         choice("per", options["per"], TRAININGS)
         count("steps", options["steps"], 1, 1000, MOST_STEPS)
@@ -129,7 +127,6 @@ class LearnedTokensStrategy(Strategy):
                 f"strategy.options.caption is {options['caption']!r}, which has no {LABEL}. Use "
                 f"--strategy.options.caption '{self.defaults['caption']}'"
             )
-
         self._check_lora(options.get("lora"), options.get("lora_rate"))
 
     def _check_lora(self, rank: Any, rate: Any) -> None:
@@ -156,10 +153,6 @@ class LearnedTokensStrategy(Strategy):
     def words(cls, names: Sequence[str], options: Mapping[str, Any]) -> dict[str, str]:
         prefix = {**cls.defaults, **options}["token"]
         return {name: f"<{prefix}{index}>" for index, name in enumerate(names)}
-
-    @property
-    def batch_size(self) -> int:
-        return self.images.batch_size
 
     def check(self, model: Mapping[str, Any]) -> None:
         scheduler = "" if self.config.scheduler is None else self.config.scheduler.name

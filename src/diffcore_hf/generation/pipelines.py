@@ -1,6 +1,7 @@
 """Strategies whose images come from one pipeline: the parts that they share.
 
-Owns the check of the names of the options, and the loading of the model. Does not own the pipelines (models/).
+Owns the check of the names of the options, the columns that follow from them, and the loading of the model. Does not
+own the pipelines (models/).
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ class PipelineStrategy(Strategy):
         options: Mapping[str, Any] | None = None,
     ):
         super().__init__(config, strict=strict, batch_size=batch_size, options=options)
-        check_names(self.options, tuple(self.defaults))
+        check_names(self.options, (*self.defaults, *self.optional))
         self.check_options()
+        self.reads = self.columns()
 
     def check_options(self) -> None:  # not abstract: a strategy without options has nothing to check
         """Check the values of the options.
@@ -46,6 +48,10 @@ class PipelineStrategy(Strategy):
         Raises:
             UserError: an option has a wrong value.
         """
+
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of a unit that `sample` needs with these options. They become `reads`."""
+        return self.reads
 
     @property
     @abstractmethod

@@ -31,7 +31,6 @@ from diffcore_hf.models.structure_resolution import (
 )
 
 if TYPE_CHECKING:
-    from diffcore_hf.config.augment import ModelConfig
     from diffcore_hf.models.image_to_image import Fit
     from diffcore_hf.models.structure import Structure
 
@@ -77,18 +76,10 @@ class StructureStrategy(PipelineStrategy):
         }
     )
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        *,
-        strict: bool = False,
-        batch_size: int | None = None,
-        options: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(config, strict=strict, batch_size=batch_size, options=options)
+    def columns(self) -> tuple[str, ...]:
         image = SOURCE_IMAGE if self.options["control_column"] is None else CONTROL_IMAGE
         class_image = () if self.options["ip_adapter"] is None else (CLASS_IMAGE,)
-        self.reads = ("prompt", "negative_prompt", "seed", image, *class_image)
+        return ("prompt", "negative_prompt", "seed", image, *class_image)
 
     def check_options(self) -> None:
         options = self.options
