@@ -11,6 +11,7 @@ from small_photos import picture, write_photos
 from diffcore_hf.config.merging import build
 from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.run_record import hashed_json
 from diffcore_hf.training.data.training_data import load_data
 from diffcore_hf.workflows import augment
 from diffcore_hf.workflows import plan as plan_workflow
@@ -168,7 +169,6 @@ def test_an_old_folder_without_targets_in_run_json_is_still_exported(done, tmp_p
     content = json.loads(path.read_text())
     del content["resolved"]["strategy"]["targets"]
     del content["resolved"]["strategy"]["gamma_label"]
-    del content["hash"]  # such a folder has no hash of its content
-    path.write_text(json.dumps(content))
+    path.write_bytes(hashed_json(content))
     export(tmp_path / "out", tmp_path / "export", {})
     assert published(tmp_path / "export") == published(done.folder.path)
