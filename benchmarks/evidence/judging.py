@@ -1,9 +1,9 @@
 """Measures the policies of the filter: the share of right and of wrong images that each policy accepts.
 
-Owns the rendered test images, for which the species is known, and the shares. The policies are fitted as in a run to
-the 240 training images of a world. Right images show the class of their prompt, in each of the ten contexts. Wrong
-images show another species of the dataset, a look-alike, or a species outside the dataset. folders.py computes the same
-shares for generated images.
+Owns the rendered test images, for which the species is known, and the shares. Each policy is fitted to the 240 training
+images of a world, as in a run. Right images show the class of their prompt, in each of the ten contexts. Wrong images
+show another species of the dataset, a look-alike, or a species outside the dataset. folders.py computes the same shares
+for generated images.
 """
 
 from __future__ import annotations
@@ -55,7 +55,14 @@ class Asked:
 
 
 def measure(work: Path, clip: str, contexts: str, seed: int) -> dict[str, Any]:
-    """Measures all policies in one of four cells: one of two CLIPs (TOWERS) with own or shared contexts."""
+    """Measures all policies with one of two CLIPs (TOWERS), in a world of one seed.
+
+    Args:
+        work: folder of the CLIPs.
+        clip: name in TOWERS.
+        contexts: how a world chooses the training contexts of a species, see `World`.
+        seed: seed of the world and of the test images.
+    """
     tower = tower_of(work, clip)
     held = references(World(seed, contexts), tower)
     items = asked(seed)

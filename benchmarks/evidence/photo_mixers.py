@@ -1,7 +1,7 @@
 """Trainings with the mixers of the package on photographs, and their table.
 
-Owns the arms, the order of the trainings and the table. The learning rate of each arm and number of images is chosen as
-for the other arms (photo_trainings.chosen_rate).
+Owns the arms, the order of the trainings and the table. photo_trainings.chosen_rate chooses the learning rate for each
+pair of an arm and a number of images, as it does for the other arms.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ as training images."""
 
 
 def planned(results: Mapping[str, Mapping[str, Any]]) -> Iterator[PhotoTraining]:
-    """Yields the trainings that can be measured now: all learning rates, then the other seeds of the chosen rates.
+    """Yields the trainings that can be measured now.
+
+    The first trainings compare the learning rates with the seeds of TUNING. When the rate of an arm is chosen, the
+    trainings with this rate and the other seeds follow.
 
     Args:
         results: results so far of the trainings on photographs with perfect counterparts and of those with mixers.
@@ -63,7 +66,7 @@ def _rows(measured: Mapping[str, Mapping[str, Any]], each: int) -> list[Row]:
 
 
 def accuracy(measured: Mapping[str, Mapping[str, Any]], arm: str, each: int, key: str) -> BySeed:
-    """Returns seed -> accuracy of an arm with its chosen learning rate; nothing before the rate is chosen."""
+    """Returns seed -> accuracy of an arm with its chosen learning rate; empty if no rate is chosen yet."""
     rate = chosen_rate(measured, arm, each)
     if rate is None:
         return {}

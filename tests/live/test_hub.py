@@ -1,10 +1,10 @@
 """Tests that the real Hub behaves like the Hub double, the local test server of the other tests.
 
-They need DIFFCORE_HF_LIVE_TOKEN, a token with write access:
+They need a token with write access in DIFFCORE_HF_LIVE_TOKEN:
 
     DIFFCORE_HF_LIVE_TOKEN=hf_... python -m pytest tests/live
 
-Creates a private dataset repository of the token's owner, and deletes it.
+The test creates two private dataset repositories of the token's owner and deletes them at the end.
 """
 
 from __future__ import annotations

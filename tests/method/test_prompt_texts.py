@@ -41,7 +41,7 @@ def test_the_note_about_removed_negative_terms_has_their_number():
     ],
 )
 def test_our_assumption_about_gamma_is_noted(keys, noted):
-    expected = ("the template is the paper's, but the paper gives no gamma: 6.5 is our assumption",)
+    expected = ("the template is the paper's, but the paper gives no gamma: 6.5 is an assumption of this project",)
     assert texts_of(["crow"], **keys).notes == (expected if noted else ())
 
 

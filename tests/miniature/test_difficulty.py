@@ -1,4 +1,4 @@
-"""Tests of harder pictures: the default changes nothing, and each amount changes what its name says."""
+"""Tests of harder pictures: the default changes nothing, and each field changes only the property in its name."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Editing: the guidance of InstructPix2Pix, the number of evaluations, and the independence of batches."""
+"""Tests of editing pipelines: the formula of the guidance, and images that do not depend on the batch."""
 
 from __future__ import annotations
 

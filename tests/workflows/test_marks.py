@@ -1,4 +1,7 @@
-"""Tests of the marks in the images of a run: equal for all images, kept by copies of the bytes, and without paths."""
+"""Tests of the marks in the images of a run.
+
+All images of a run have the same mark, a copy of the bytes keeps it, and it contains no path of the machine.
+"""
 
 import io
 import json

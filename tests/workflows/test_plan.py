@@ -110,9 +110,11 @@ def test_without_a_tokenizer_words_are_counted(prepare, monkeypatch):
 
 def test_a_note_says_that_the_paper_states_no_gamma(prepare):
     assert any(
-        "6.5 is our assumption" in line for line in lines_of(prepare(preset="paper")) if line.startswith("note: ")
+        "6.5 is an assumption of this project" in line
+        for line in lines_of(prepare(preset="paper"))
+        if line.startswith("note: ")
     )
-    assert not any("our assumption" in line for line in lines_of(prepare()))
+    assert not any("assumption of this project" in line for line in lines_of(prepare()))
 
 
 def test_the_estimated_disk_space_is_the_parts_plus_seven_copies_of_the_images(prepare):

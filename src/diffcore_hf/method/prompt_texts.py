@@ -45,8 +45,8 @@ class PromptTexts:
     """Contexts of the recipe and built-in contexts that do not name a class. Empty if the classes are contexts
     themselves."""
     words: tuple[str, ...] = ()
-    """The text for {label} of each class in the prompts of generated images, such as learned tokens; () for the names.
-    Captions always have the names."""
+    """The text for {label} of each class in the prompts of generated images, such as learned tokens. If it is empty,
+    the prompts use `names`. Captions always use `names`."""
 
     def prompt_pair(self, label: int, context: str, fields: Mapping[str, str]) -> tuple[str, str | None]:
         """Returns P_c and P_n of one class in one context.
@@ -68,7 +68,10 @@ class PromptTexts:
         return [render_prompt(TEMPLATES["caption"], name, self.noun, "") for name in self.names]
 
     def context_captions(self) -> list[str]:
-        """Returns a caption of each background that names no class, for the directions of contexts (ranking.py)."""
+        """Returns one caption for each background. The captions name no class.
+
+        ranking.py computes the directions of the contexts from them.
+        """
         subject = "a photo of a {kind}, {context}" if self.noun else "a photo, {context}"
         return [render_prompt(subject, "", self.noun, context) for context in self.backgrounds]
 
@@ -126,7 +129,7 @@ def gamma_note(recipe: Recipe) -> list[str]:
     template = TEMPLATES.get(recipe.prompts.template, recipe.prompts.template)
     if template != TEMPLATES["paper"] or recipe.model.gamma != gamma:
         return []
-    return [f"the template is the paper's, but the paper gives no gamma: {gamma} is our assumption"]
+    return [f"the template is the paper's, but the paper gives no gamma: {gamma} is an assumption of this project"]
 
 
 def shared_names(names: Sequence[str], names_in_prompts: Sequence[str]) -> list[str]:

@@ -35,7 +35,8 @@ class ReferenceEmbeddings:
     contexts: Embeddings | None = None
     """(C, d) float16: embeddings of captions that name a context and no class; None: there are none."""
     logit_scale: float | None = None
-    """Factor of the cosines between images and captions in the training of the filter's model; None: not recorded."""
+    """Factor by which the training of the filter's model multiplied the cosines between images and captions. None: the
+    model does not record it."""
 
     def __post_init__(self) -> None:
         n = len(self.row_ids)

@@ -25,7 +25,7 @@ _TOKENIZER = "tokenizer_config.json"
 def model_view(folder: Path, shown: str) -> Iterator[Path]:
     """Yields a folder with the checked files of a model. It exists inside the block only.
 
-    An error of a library that names the view gets the path of the model instead.
+    If an error for a user contains the path of the view, this path is replaced by the path of the model.
 
     Args:
         folder: folder of the model, or a snapshot in the cache.

@@ -1,7 +1,7 @@
 """Token training: learns the embedding rows of new tokens from images (textual inversion, Gal et al. 2022).
 
-Owns the loss, the loop and its checkpoints. The random draws of a step are in token_steps.py. Only the new rows and, if
-the settings say so, a LoRA (token_lora.py) are learned; all weights of the model stay as they are. An interrupted
+Owns the loss, the loop and its checkpoints. The random draws of a step are in token_steps.py. The training learns the
+new rows and, with `lora_rank`, a LoRA (token_lora.py). It does not change the weights of the model. An interrupted
 training continues from its last checkpoint, with the same result.
 
 Sources: Gal et al. 2022 (arXiv:2208.01618, one token); Trabucco et al. 2024 (DA-Fusion, arXiv:2302.07944, one class at
@@ -51,7 +51,7 @@ class TokenImages:
     """The encoded images from which tokens are learned. They are encoded once."""
 
     means: Tensor
-    """(N, c, h, w) float16: means of the latents, as the VAE gives them."""
+    """(N, c, h, w) float16: means of the latents, before multiplication by the scaling factor of the VAE."""
     deviations: Tensor
     """(N, c, h, w) float16: standard deviations of the latents."""
     tokens: Tensor
@@ -79,12 +79,12 @@ def encoded_images(pipeline: Any, images: Iterable[Tensor]) -> tuple[Tensor, Ten
 
 @contextmanager
 def replaced_rows(parts: Sequence[TextPart], first: Sequence[int], rows: Sequence[Tensor]) -> Iterator[None]:
-    """Let the text encoders read the new rows from tensors of their own inside the block, so that they can be learned.
+    """Let the text encoders read the new rows from `rows` inside the block, so that the rows can be learned.
 
     Args:
         parts: the text encoders.
         first: id of the first new token of each text encoder.
-        rows: (C, d) float32 for each text encoder.
+        rows: (C, d) float32 for each text encoder, in place of the rows of its embedding table.
     """
 
     def hook_of(start: int, own: Tensor) -> Any:
@@ -111,7 +111,7 @@ class TokenTraining:
 
     Args:
         pipeline: the loaded pipeline; its class is one of `learned_tokens.PIPELINES`. It is changed.
-        initial: the tokens with the rows at the start.
+        initial: the tokens and their embedding rows before the first step.
         prompts: the prompt of each token.
         images: the encoded images.
         settings: how the tokens are learned.
@@ -139,7 +139,7 @@ class TokenTraining:
         self.words = initial.words
         self.parts = text_parts(pipeline)
         family = guidance_for(type(pipeline).__name__)
-        if family is None:  # the pipelines of learned tokens all have guidance of this package
+        if family is None:  # guidance.py has a family for every class in learned_tokens.PIPELINES
             raise TypeError(f"{type(pipeline).__name__} has no family")
         self.family = family
         self.prediction = pipeline.scheduler.config.prediction_type
@@ -176,7 +176,7 @@ class TokenTraining:
         return LearnedTokens(self.words, rows, {name: each.detach().clone() for name, each in self.lora.items()})
 
     def _groups(self) -> list[list[int]]:
-        """Return the tokens of each training. A token without an image is in none, so it keeps its first row."""
+        """Return the tokens of each training. A token without an image is not trained, so it keeps its first row."""
         present = sorted(set(self.images.tokens.tolist()))
         return [[token] for token in present] if self.settings.alone else [present]
 
@@ -201,7 +201,7 @@ class TokenTraining:
             for own, gradient in zip(trained, gradients, strict=True):
                 own.grad = gradient
             optimizer.step()
-            # The last step has no loss after it, and a checkpoint of such rows could not be continued.
+            # The loss of the next step would be NaN, but a checkpoint is saved before it, or this step is the last one.
             if not all(own.isfinite().all() for own in trained):
                 raise UserError(self._diverged("the learned tokens became NaN or infinite", step))
             step += 1
@@ -248,7 +248,7 @@ class TokenTraining:
         return {"added_cond_kwargs": {"text_embeds": embeddings[1], "time_ids": sizes.repeat(len(latents), 1)}}
 
     def _save(self, training: int, step: int, states: Sequence[dict[str, Any]]) -> None:
-        """Write a checkpoint: the rows, and the moments of the optimiser."""
+        """Write a checkpoint with the learned tensors and the moments of the optimiser."""
         from safetensors.torch import save
 
         tensors = {"progress": torch.tensor([training, step])}
@@ -258,7 +258,7 @@ class TokenTraining:
         write_atomic(self.folder / CHECKPOINT, save(tensors))
 
     def _trained(self) -> dict[str, Tensor]:
-        """Return everything that is learned by its name: the rows of each text encoder, and the tensors of the LoRA."""
+        """Return name -> learned tensor, for the rows of each text encoder and for the tensors of the LoRA."""
         return {part.name: rows for part, rows in zip(self.parts, self.rows, strict=True)} | dict(self.lora)
 
     def _resumed(self) -> tuple[int, int, list[tuple[Tensor, Tensor]] | None]:

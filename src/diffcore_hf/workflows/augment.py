@@ -1,7 +1,7 @@
 """Augments a dataset: from a recipe to a finished output folder.
 
 Owns the order of the steps: prepare, collect, decide, export. The steps themselves are in augmentation and in
-publication.py. This module prints nothing. The package commands prints.
+publication.py. This module prints nothing; only modules of commands/ do.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class RunResult:
     stopped: str | None = None
     """Why the run stopped early, with a remedy, as one line; None: it did not stop early."""
     reused_attempts: int = 0
-    """Number of attempts of the result that an earlier run generated."""
+    """Number of attempts that an earlier run generated and that are used again."""
     changes: SourceChanges | None = None
     """What changed in the source since the last run; None in a new folder and for an export."""
     signal: int | None = None
@@ -225,7 +225,8 @@ def _export(run: Run, collected: Collected, new: int, exported: str | None) -> S
         with signals.interruptible(signals.EXPORT), exporting(run.folder, wait=collected.signal is None):
             # Another process may have committed parts while this one waited for the lock.
             material = collected.decider.refreshed().decide()
-            # Attempts that no unit needs: a worker can make some before it knows all facts of the others.
+            # Number of attempts that no unit needs. A worker can generate such attempts before it has read all facts
+            # of the other workers.
             run.folder.log("decided", attempts=len(material.attempts.units), ignored=material.ignored)
             state = last_export.state_of(material)
             if last_export.is_exported(run.folder, state, exported):
@@ -282,9 +283,10 @@ def _executor(run: Run, make: Callable[[Run], Executor], workers: int | None) ->
 
 
 def _started(recipe: Recipe, data: Dataset | DatasetDict | None, make: Callable[[Run], Made]) -> tuple[Run, Made]:
-    """Return a run after `start`, and the result of `make`, which is called before anything is written.
+    """Prepare and start a run. Return the run and the result of `make`, which is called before anything is written.
 
-    Contexts from captions are made after the first `start`. Then the run is prepared again, with these contexts.
+    If the contexts come from captions, the captions are computed after the first `start`. Then the run is prepared
+    again, with these contexts.
 
     If another process starts the same folder at the same time, the values that it chose for `auto` and null are used.
     """

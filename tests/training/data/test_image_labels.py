@@ -114,7 +114,7 @@ def test_append_adds_each_counterpart_with_its_own_label(epoch):
 
 @pytest.mark.parametrize("probability", [1.0, 0.4])
 def test_replace_gives_a_replaced_sample_the_label_of_its_own_counterpart(epoch, probability):
-    """FR (probability 1) and LRR (own, probability alpha)."""
+    """Probability 1 replaces every sample that has a counterpart; a lower probability replaces some of them."""
     batch, _ = epoch(mode="replace", kind="none", probability=probability)
     replaced = 0
     for row, target in zip(with_targets(augmented()), batch["targets"], strict=True):
@@ -129,7 +129,7 @@ def test_replace_gives_a_replaced_sample_the_label_of_its_own_counterpart(epoch,
 
 
 def test_partner_any_replaces_a_sample_with_any_image_and_the_label_of_this_image(epoch, soft_folder):
-    """GRR: the label depends on the drawn image alone, and every image is drawn about equally often."""
+    """The label depends on the drawn image alone, and every image is drawn about equally often."""
     known = [expected_row(row) for row in generated_rows(with_targets(augmented()))]
     shown = []
     for number in range(12):

@@ -97,7 +97,7 @@ def _with_metadata(card: str, on_hub: str, last: _Record) -> str:
             kept = [entry for entry in own if entry not in removed]
             merged[key] = kept + [entry for entry in other if entry not in kept]
             continue
-        if sent is None:  # This package did not push the card on the Hub.
+        if sent is None:  # Another tool or a person wrote the card on the Hub.
             changed_here, changed_there = own not in _UNSET, other is not None
         else:
             changed_here, changed_there = _plain(own) != sent.get(key), _plain(other) != sent.get(key)
