@@ -46,7 +46,7 @@ from diffcore_hf.workflows import augment, pictures
 TITLE = "Workers that die"
 PHOTOS = (6, 5, 5)
 SECONDS = 0.01
-"""Time of an image."""
+"""Seconds that the strategy takes for one image."""
 KILLS_IN_A_RUN = 5
 PART_SIZES = (1, 2, 3, 5)
 BROKEN = "BROKEN"
@@ -59,11 +59,11 @@ class Outcome:
     runs: int = 0
     kills: int = 0
     too_late: int = 0
-    """Number of kills of workers that had ended already."""
+    """Number of kills that came too late, because the worker had already ended."""
     items: int = 0
     """Number of attempts and real images."""
     twice: int = 0
-    """Number of these that were made twice."""
+    """Number of these items that were computed twice."""
     failures: list[str] = field(default_factory=list)
 
     def row(self, name: str) -> list[str]:
@@ -80,7 +80,7 @@ class Bench:
         self.directory = directory
         self.source = write_photos(directory / "photos", list(PHOTOS))
         tiny_models.seeded(tiny_models.save_clip, directory / "clip")
-        # This run imports all modules, which the forked processes then have already.
+        # This run imports all modules in this process. Forked processes share them and need not import them again.
         augment.run(self.recipe("alone"), progress=False)
         started = time.monotonic()
         self.finish(self.recipe("timed"), [Share()], Outcome())

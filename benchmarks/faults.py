@@ -90,7 +90,7 @@ class Bench:
         self.new = enlarged(self.base, self.directory / f"new-{self.count}", self.count, row_bytes=row_bytes)
 
     def renew_hub(self) -> None:
-        """Remove all repositories. Before that, check that the real Hub has every request that was sent."""
+        """Check that the real Hub accepts every kind of request that was sent, then remove all repositories."""
         self.hub.verify()
         self.hub.reset()
 

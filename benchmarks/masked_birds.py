@@ -1,8 +1,8 @@
 """A dataset of the miniature world with masks and with ideal counterparts, for the measurements of saliency.
 
 Owns the columns that this dataset has in addition to those of the miniature world: `mask`, and `generated`. A row of
-the training split has a new picture of its species in another context as its counterpart. It is what a generator would
-return that makes no error. So the measurements need no diffusion model.
+the training split has a new picture of its species in another context as its counterpart. A generator without errors
+would return such a picture. So the measurements need no diffusion model.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ EXTRA_ARMS: dict[str, dict[str, Any]] = {
         "mixer": {"name": "attentive_cutmix", "options": {"maps": "row"}},
     },
 }
-"""Arms of the table that are not arms of every training. Arm `mix` mixes every image, which is the worst case. The maps
-of `attentive_cutmix_row` are computed before the first step, which is not timed."""
+"""Arms of the table that a training recipe does not have, or has with other options. Arm `mix` mixes every image, which
+is the worst case. The maps of `attentive_cutmix_row` are computed before the first step, which is not timed."""
 SECTIONS: dict[str, tuple[str, ...]] = {
     "saliency": ("maps", "input_gradient", "activation_maps", "averaged.forward", "generator.forward"),
     "pairing": ("_draws", "partner_index"),
@@ -197,7 +197,7 @@ class PartTimer:
         return call
 
     def take(self) -> dict[str, float]:
-        """Returns the seconds of `mixer` and of each part since the last call, and starts again."""
+        """Returns the seconds of `mixer` and of each part since the last call, and sets them to zero."""
         seconds, self.seconds = self.seconds, {}
         parts = {part: seconds.get(part, 0.0) for part in SECTIONS}
         total = seconds.get("mixer", 0.0)

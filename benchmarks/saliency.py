@@ -1,4 +1,4 @@
-"""Measures where the models of a comparison look, on birds whose masks are known.
+"""Measures which image regions the models of a comparison use, on birds whose masks are known.
 
 To measure and print:            python -m benchmarks.saliency
 To write it into the docs:       python -m benchmarks.saliency --write docs/saliency.md

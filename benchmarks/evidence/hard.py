@@ -1,4 +1,4 @@
-"""Trainings in the hard world: one table for test images like the training images and for other contexts.
+"""Trainings in the hard world, scored on test images in the contexts of the training images and in other contexts.
 
 Owns the arms, their generated images, and their order. In the worlds of the other sections, all arms classify the test
 images in their own contexts without an error, so those sections measure the shift to other contexts alone.

@@ -154,7 +154,7 @@ def _verdict(results: Results, question: Question, group: str) -> str:
 
 
 def _conclusion(results: Results) -> list[str]:
-    """Returns whether the hard world has the difficulty that was the aim; no sentence if nothing is measured."""
+    """Returns a sentence that states whether the hard world is as difficult as intended; [] if nothing is measured."""
     plain = accuracy(results, "plain", "scratch", OWN)
     if not plain:
         return []

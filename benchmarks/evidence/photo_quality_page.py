@@ -149,7 +149,7 @@ def _crossing(results: Results, arm: str) -> str:
     sentences = [
         f"Counterparts {_ARMS[arm]}. A gain over real images alone is seen for these qualities: "
         f"{_listed(by_answer['gain'])}.",
-        f"The difference contains zero for these: {_listed(by_answer['none'])}.",
+        f"The interval of the difference contains zero for these: {_listed(by_answer['none'])}.",
         f"A loss is seen for these: {_listed(by_answer['loss'])}.",
     ]
     if by_answer["open"]:

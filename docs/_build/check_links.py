@@ -49,7 +49,7 @@ def main(files: Sequence[str]) -> int:
     pages = [Path(file).resolve() for file in files]
     pages = pages or sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob(".github/**/*.md")])
     broken = [line for page in pages for line in broken_links(page)]
-    print("\n".join(broken) or f"{len(pages)} files: every link leads somewhere")
+    print("\n".join(broken) or f"{len(pages)} files: every link has a target")
     return 1 if broken else 0
 
 

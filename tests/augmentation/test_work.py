@@ -21,7 +21,7 @@ class _Work:
 
 
 class Simulation:
-    """Workers that make one image a second. A worker sees the parts and claims of the others at once."""
+    """Workers that make one image a second. A worker reads the parts and notes of the others without delay."""
 
     def __init__(self, count, units, kept_share):
         self.units = units

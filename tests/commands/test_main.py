@@ -127,7 +127,7 @@ def test_augment_prints_the_table_at_the_end(work_folder, capsys):
 
 def test_augment_with_a_limit_estimates_the_full_run(work_folder, capsys):
     printed = printed_by(capsys, "augment", "recipe.yaml", "--limit", "2")
-    assert "first look: 2 of 6 units" in printed
+    assert "so far: 2 of 6 units" in printed
     for words in ("kept      about", "time      about", "disk      about", "the same command without --limit"):
         assert words in printed
     assert re.search(r"^pending +4$", printed, re.MULTILINE)

@@ -78,7 +78,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def at_home(home, monkeypatch):
-    """Makes the folder that the pages describe the current directory."""
+    """Changes to the folder of a clone that the pages describe."""
     monkeypatch.chdir(home)
 
 

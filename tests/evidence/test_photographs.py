@@ -222,7 +222,7 @@ def test_the_sentence_about_quality_follows_from_the_interval(top1, said):
 
 
 def test_the_distance_of_a_run_uses_its_stored_embeddings(monkeypatch):
-    """Two of three images are judged, one is kept, and both are as far from the class as the other class."""
+    """Two of three images have an embedding. Each equals the images of the wrong class, and one of them is kept."""
     real, shown = np.eye(2)[[0, 0, 1, 1]], np.eye(2)[[1, 0, 0]].astype(float)
     shown[2] = np.nan
     material = SimpleNamespace(

@@ -17,7 +17,7 @@ PARTIAL = {"name": "rank", "by": "class_mean", "floor": "off"}
 
 
 def go(recipe, data=None):
-    """Runs the main job without a progress bar."""
+    """Runs `augment` without a progress bar."""
     return augment.run(recipe, data, progress=False)
 
 

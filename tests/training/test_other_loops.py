@@ -61,7 +61,7 @@ def test_a_plain_loop_trains_on_mixing_rows():
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory, keys):
-    """Run the main job over a few photos with tiny models and return the output folder."""
+    """Run `augment` on a few photos with tiny models, and return the output folder."""
     from small_photos import photos
 
     from diffcore_hf import augment

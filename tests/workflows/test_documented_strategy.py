@@ -1,4 +1,4 @@
-"""The strategy of a user that the documentation shows runs through the main job, from one file outside the package."""
+"""Tests that `augment` runs with the strategy in the documentation, which is one file outside the package."""
 
 import re
 import sys

@@ -25,7 +25,7 @@ from diffcore_hf.core.own_files import read_own_json
 from diffcore_hf.core.schema import UnitKey
 
 BATCHES, CRASHES = "batches", "crashes"
-"""Names of the folders of the two kinds of files below `.diffcore`."""
+"""Names of two folders below `.diffcore`: the folder of the batch files, and the folder of the records of crashes."""
 SUSPENDED_AFTER = 3
 """A row is suspended after it ended this number of processes while it was computed alone."""
 LONGEST_REST = 600.0
@@ -136,7 +136,7 @@ class CrashWatch:
             if self._has_ended(path):
                 with suppress(OSError):
                     (self.private / CRASHES).mkdir(exist_ok=True)
-                    # The version keeps the records of several crashes of one process name apart.
+                    # The time in the name makes a difference between several crashes of processes of one name.
                     os.replace(path, self.private / CRASHES / f"{path.stem}-{os.stat(path).st_mtime_ns:x}.json")
         if (count := sum(1 for _ in (self.private / CRASHES).glob("*.json"))) != self._known:
             self._known, self.suspects = count, read_suspects(self.private)
@@ -148,8 +148,8 @@ class CrashWatch:
     def _has_ended(self, path: Path) -> bool:
         """Return whether the process that wrote a batch file has ended.
 
-        The system tells whether a process of this machine runs. A process of another machine has ended if its file does
-        not change for LONGEST_REST seconds of the clock of this machine.
+        The operating system of this machine lists its own processes. A process of another machine has ended if its file
+        does not change for LONGEST_REST seconds of the clock of this machine.
         """
         if leftovers.is_leftover(f".{path.stem}.tmp"):
             return True

@@ -97,7 +97,7 @@ class Embeddings:
     def matrix(self, indices: Sequence[int | None] | np.ndarray, width: int) -> np.ndarray:
         """Return (N, width) float16: the embedding at each index. It may be a view.
 
-        The row of an index None, or of a fact without embedding, is NaN.
+        The row for the index None, and for a fact without embedding, is NaN.
         """
         if self._array is None:
             return np.full((len(indices), width), np.nan, np.float16)
@@ -160,7 +160,7 @@ class Locations(Sequence[Location]):
         return self._paths[self._path_of[index]], self._row_of[index]
 
     def add_path(self, path: Path) -> None:
-        """Make `path` the part of the facts that are added next."""
+        """Set the part to which the rows that are added next belong."""
         self._paths.append(path)
 
     def append(self, row: int) -> None:

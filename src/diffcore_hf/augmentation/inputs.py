@@ -78,12 +78,12 @@ class Inputs:
 
     @property
     def preparation(self) -> str | None:
-        """16 hex digits that name the preparation; None if the strategy has none."""
+        """The digest that names the preparation, 16 hex digits; None if the strategy has no preparation."""
         return self.new_preparation if self.kept is None else self.kept
 
     @cached_property
     def new_preparation(self) -> str | None:
-        """16 hex digits over all inputs of a preparation on the present references; None if the strategy has none."""
+        """The digest of all inputs of a preparation with the present references; None if the strategy has none."""
         if self.strategy.preparation is None:
             return None
         references = sorted(
@@ -155,7 +155,7 @@ class Inputs:
         return {self.plan.source_ids[row]: row for row in rows}
 
     def _text_digest(self, index: int) -> str:
-        """Return a digest of all inputs of a unit's attempts but the image."""
+        """Return a digest of all inputs of a unit's attempts except the image."""
         unit = self.plan.unit(index)
         position = unit.target_label if set(CLASS_INDICES) & set(self.strategy.reads) else None
         name = self.source.names[unit.target_label]
@@ -164,7 +164,10 @@ class Inputs:
         return seeding.digest("unit", self.seed, *texts, position, self.preparation, *draws).hex()[:32]
 
     def _draws(self, unit: int) -> tuple[int | float, ...]:
-        """Return the strength of a unit and, if its target class is drawn, the class of its row, if they are read."""
+        """Return the strength of a unit, and the class of its row if the target class is drawn.
+
+        A value that the strategy does not read is left out.
+        """
         plan, reads = self.plan, self.strategy.reads
         strength = () if plan.strengths is None or "strength" not in reads else (float(plan.strengths[unit]),)
         label = () if plan.targets is None or "label" not in reads else (int(plan.labels[unit]),)

@@ -77,7 +77,7 @@ def encode(kind: str, table: pa.Table) -> tuple[str, bytes]:
     digest = {FACTS_KEY: facts_digest(facts).encode()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **digest})
     rows = GROUP_BYTES * len(table) // max(table.nbytes, 1)
-    # Embeddings, hashes and encoded images cannot be compressed, and reading them is faster without.
+    # Embeddings, hashes and encoded images cannot be made smaller, and they are read faster without compression.
     texts = set(table.column_names) - {*fact_columns(kind), GENERATED_IMAGE}
     buffer = io.BytesIO()
     pq.write_table(

@@ -35,7 +35,7 @@ class PartSizes:
         self._size = part_size or batch
 
     def take(self, due: int, sizes: Sequence[int] | None = None, share: int | None = None) -> int:
-        """Return how many of the first items that are due make the next part.
+        """Return the number of items in the next part, which has the first items that are due.
 
         Args:
             due: number of items, at least 1.

@@ -1,4 +1,6 @@
-"""Preparations that a run keeps: the first finished one, such as learned tokens, although the references may change.
+"""Preparations that a run keeps, such as learned tokens.
+
+Some strategies keep the first finished preparation of a folder, even if the references change later.
 
 Owns the entry of a preparation in run.json and the remarks about it. Does not own its files (ledger.py), its digest
 (inputs.py) or its content (generation/).

@@ -57,7 +57,7 @@ class Collected:
     """The facts of a run after `collect`, and why it ended."""
 
     decider: Decider
-    """Has all facts."""
+    """The decider, with all facts of the run."""
     interrupted: bool = False
     """True: the user or a signal interrupted the run."""
     signal: int | None = None
@@ -100,7 +100,8 @@ def collect(run: Run, executor: Executor, *, share: Share | None = None, progres
         decider = collection.reread() if collection.read_parts_of_others else collection.decider
         assert decider is not None
         return Collected(decider)
-    # Other processes may have committed parts until they were closed. The next run would count them too.
+    # The ledger is read again, because other processes may have committed parts before the executor was closed. The
+    # next run reads these parts, so the early stop of this run counts them too.
     decider = collection.reread()
     return Collected(decider, stopped=stop_message(decider.decide()) or stopped)
 

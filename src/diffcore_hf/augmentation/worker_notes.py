@@ -32,7 +32,7 @@ SHORTEST_BOUND = 2.0
 UNKNOWN_BOUND = 180.0
 """The same time if no duration of a part is known."""
 _CLOSED: set[str] = set()
-"""File names of the notes of runs of this process that have ended. Such a note claims nothing, even if it exists."""
+"""Names of the note files of ended runs of this process. If such a file still exists, it is ignored."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class WorkerNote:
     plan: str = ""
     """Digest of the plan to which the positions in `items` belong."""
     counter: int = 0
-    """Increases with every device batch and every new claim."""
+    """Increases with every device batch, and when the worker starts another part."""
     images: int = 0
     """Number of images that the worker made since it started."""
     kind: str = ""

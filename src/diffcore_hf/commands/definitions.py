@@ -25,7 +25,7 @@ Adds a generated, checked counterpart to the images of an image-classification d
   status     OUT    show rounds, rows, workers and time left of a run, while it runs
   preview    OUT    draw a contact sheet and histograms of a run, or a training batch of any arm
   describe   OUT    compare the kept images with the real ones: diversity, coverage, copies
-  explain    TRAINING   draw heat maps of where trained models look, and compare them with object masks
+  explain    TRAINING   draw heat maps of the regions that trained models use; compare them with object masks
   export     OUT    write another dataset from the same attempts, without a model
   push       OUT REPO             publish a folder as a version on the Hub: one commit, one tag
   versions   REPO                 list the versions

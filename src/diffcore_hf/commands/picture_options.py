@@ -56,7 +56,9 @@ class PreviewOptions:
 
 @dataclass(frozen=True)
 class ExplainOptions:
-    """Draw heat maps of where the models of a finished training look (Grad-CAM), for the same test images in every arm.
+    """Draw heat maps (Grad-CAM) of the image regions that the models of a finished training use.
+
+    Every arm has maps of the same test images.
 
     The maps go into saliency.png and the figures into saliency.json, both in the folder of the training. The maps are
     for the class of the label. They have one scale and are not stretched, so that arms can be compared. With a column

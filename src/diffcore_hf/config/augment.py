@@ -220,7 +220,7 @@ class StrategyConfig:
         None,
         help=(
             "The class that an image has to show. own: the class of its row. other: another class, drawn by the seed. "
-            "any: like other, but the row's own class may be drawn too. null: as the strategy says."
+            "any: like other, but the row's own class may be drawn too. null: the default of the strategy."
         ),
     )
     gamma_label: float = decision(

@@ -22,7 +22,7 @@ from diffcore_hf.core.image_formats import IMAGE_SUFFIXES
 _CARD_FILES = ("README.md", ".huggingface.yaml", "dataset_infos.json")
 """Files of a folder that `datasets` reads as its description."""
 _OPENED = ".huggingface.yaml"
-"""The file of these that `datasets` opens even if it is not a regular file."""
+"""The one of these files that `datasets` opens even if it is not a regular file."""
 MAX_CARD = 2**24
 """Largest size of such a file in bytes."""
 

@@ -252,6 +252,6 @@ def _tiff_counts(content: bytes) -> list[int]:
 
 
 def _is_deep_avif(content: bytes) -> bool:
-    """Return whether an AVIF file has more than 8 bits per channel, or does not say it."""
+    """Return whether an AVIF file has more than 8 bits per channel, or does not state the number of bits."""
     start = content.find(b"av1C")
     return start < 0 or len(content) < start + 7 or bool(content[start + 6] & 0x40)

@@ -127,7 +127,7 @@ def _with_option(fault: str, option: str) -> str:
 
 
 NO_FILES = ImageFiles()
-"""No path is read; the default where nothing is known about the folder of a dataset."""
+"""The default if the folder of a dataset is not known: no path is read."""
 
 
 def too_large(size: int) -> str:

@@ -98,10 +98,10 @@ def _checked(content: bytes) -> bytes:
 
 @contextmanager
 def reserved(cell: Any, files: ImageFiles = NO_FILES) -> Iterator[bytes]:
-    """Give the encoded bytes of a cell, with the memory reserved that decoding them takes, until the block ends.
+    """Yield the encoded bytes of a cell. Until the block ends, the memory for decoding them is reserved.
 
-    Work on large pixels belongs into the block: other threads wait while the images of all blocks would take more than
-    the budget of the process (image_memory.py).
+    Decode the image inside the block, and do there all work on its pixels at full size. Other threads wait while the
+    images of all blocks would take more than the budget of the process (image_memory.py).
 
     Raises:
         UnreadableImage: see `read_bytes`. Bytes that cannot be decoded raise nothing here.

@@ -1,4 +1,4 @@
-"""Licences: what the names of licences in cards say, and which of them a user has to accept.
+"""Licences: the restrictions that the names of licences in cards show, and the licences that a user has to accept.
 
 Owns the rules by which the name of a licence shows a restriction. The texts of licences are not read. The licence of
 the result is computed in publishing/card/licences.py.

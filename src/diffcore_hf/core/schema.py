@@ -154,9 +154,9 @@ def reference_facts() -> Features:
 def class_facts() -> Features:
     """Return the columns of a part of kind `text`. Such a part has one row per caption, with its embedding.
 
-    The scale is the factor of the cosines in the training of the model; null if the model has none.
+    The scale is the factor by which the training of the model multiplied the cosines; null if there is no such factor.
 
-    It exists only if the filter's model has a text tower.
+    The part exists only if the filter's model has a text tower.
     """
     return _features(prompt="string", text_embedding="embedding", logit_scale="float64")
 

@@ -32,7 +32,8 @@ TRAININGS = ("all", "class")
 MOST_STEPS, MOST_IN_STEP = 10_000_000, 1024
 """Largest values of `steps` and `batch`. The images of a step are in memory, and published trainings use up to 64."""
 EVALUATIONS_PER_SAMPLE = 2
-"""Cost of a training image: one evaluation forward, and one backward, because the weights have no gradients."""
+"""Cost of a training image in evaluations: one for the forward pass and one for the backward pass. The backward pass is
+not more expensive, because no gradients of the weights are computed."""
 LABEL = "{label}"
 LORA_RATE = 5e-5
 """Learning rate of the LoRA in Diff-Mix (Wang et al. 2024)."""

@@ -1,7 +1,7 @@
 """Description of generated images: the figures of distances.py and diversity.py, per class and over all classes.
 
-If a class has too few images for a figure, the figure is None. The figures over all classes use the classes that have
-them.
+If a class has too few images for a figure, the figure is None. A figure over all classes uses the classes for which it
+is not None.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def _overall(
 
 
 def _overall_cmmd(classes: Sequence[Figures]) -> Estimate | None:
-    """Return the mean of CMMD over the classes, weighted by their kept images. It is unbiased, as each of its terms."""
+    """Return the mean of CMMD over the classes, weighted by their kept images. It is unbiased, as the terms are."""
     found = [(figures.kept, figures.cmmd) for figures in classes if figures.cmmd is not None]
     if not found:
         return None

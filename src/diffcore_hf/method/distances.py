@@ -19,7 +19,7 @@ from diffcore_hf.method.thresholds import chunks, rounded
 SIGMA, SCALE = 10.0, 1000.0
 """Width of the Gaussian kernel, and the factor by which the literature multiplies CMMD."""
 MIN_CMMD = 3
-"""Smallest number of images on each side of CMMD: without one of them, pairs must remain."""
+"""Smallest number of images on each side of CMMD. The jackknife leaves one image out, and a pair must remain."""
 NEIGHBOURS = 3
 """The k of coverage and density. A larger k brings the expected coverage close to 1 in small classes."""
 

@@ -23,8 +23,9 @@ Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Fill = int | tuple[int, ...]
 """Colour for Pillow: one number for a grey image, three for RGB."""
-# This is more than any scene uses, so that a change of one scene does not change the pictures of other scenes.
 _DETAILS = 256
+"""Number of random numbers for the background and the weather. It is more than any scene uses, so that a change of one
+scene does not change the pictures of other scenes."""
 
 
 @dataclass(frozen=True, eq=False)

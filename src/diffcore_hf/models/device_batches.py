@@ -48,7 +48,7 @@ def compute_or_halve(
     else:
         size.succeeded(count)
         return result
-    # Outside the handler, so that the tensors of the failed batch are freed.
+    # This code is outside the exception handler, so that the tensors of the failed batch are freed.
     size.failed(count)
     logger.warning("out of memory with %d images at once %s; continuing with %d", count, where, size.value)
     if torch.cuda.is_available():

@@ -4,7 +4,7 @@ Meng et al. 2022 (*SDEdit*): noise is added to the encoded image up to an interm
 denoised. `strength` is the share of the steps that are denoised (method/strength.py). Owns the inputs of the pipeline
 and the form of the real image. Sampling is in diffusion.py.
 
-Each image has its own generator. It draws the sample of the VAE first and the noise second.
+Each image has its own generator of random numbers. It draws the sample of the VAE first and the noise second.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class TokenSettings:
     steps: int
     """Optimiser steps of one training."""
     batch: int
-    """Images of a step."""
+    """Number of images in a step."""
     rate: float
     """Learning rate of AdamW; it is constant."""
     seed: int

@@ -103,7 +103,7 @@ class ImageTower:
 
     @property
     def logit_scale(self) -> float | None:
-        """The factor of the cosines in the training of CLIP and SigLIP; None if this tower has no such factor."""
+        """Factor by which the training of CLIP and SigLIP multiplies the cosines; None if this tower has no factor."""
         parameter = getattr(self.load(), "logit_scale", None)
         return float(parameter.exp()) if isinstance(parameter, Tensor) and parameter.numel() == 1 else None
 

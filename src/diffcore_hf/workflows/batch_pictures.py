@@ -80,7 +80,7 @@ def training_batch(out: str | Path, arms: Sequence[str], config: str | None, fla
 
 
 def _recipe(out: str | Path, arms: Sequence[str], config: str | None, flags: Mapping[str, Any]) -> TrainRecipe:
-    """Return the recipe of the arms. The flags have the last word, then `config`, then the recipe of a training."""
+    """Return the recipe of the arms. The flags override `config`, and `config` overrides the recipe of a training."""
     if config is not None:
         layers = (
             [config_layer(config), {"data": {"path": str(out)}}] if not is_training(out) else [config_layer(config)]

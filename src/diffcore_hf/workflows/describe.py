@@ -39,7 +39,7 @@ LEGEND = (
     "density   kept images around real images; 1 is expected",
     "Vendi     number of different kept images (in brackets: of as many real images)",
     "cosine    mean similarity of two kept images of a class (in brackets: of two real images)",
-    "ratio     lowest distance to the nearest real image by that to the second nearest (in brackets: of real images)",
+    "ratio     lowest ratio of the distances to the two nearest real images (in brackets: of a real image)",
 )
 
 

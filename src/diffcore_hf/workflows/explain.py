@@ -22,7 +22,7 @@ from diffcore_hf.workflows.class_names import shown_names
 Report = Callable[[str], None]
 """Callback that receives each message for the user."""
 
-TITLE = "Where each arm looks"
+TITLE = "Image regions that each arm uses"
 LEGEND = "Grad-CAM for the class of the label, by the model of seed {seed}. The images were chosen by seed {chosen}"
 
 

@@ -299,7 +299,7 @@ def projection(result: RunResult) -> list[str]:
     each = sum(path.stat().st_size for path in parts) / stored
     peak_bytes = each * (attempts + (2 * PUBLISHED_COPIES + 1) * counts["planned"])
     lines = [
-        f"first look: {done:,} of {counts['planned']:,} units. Estimate for the full run:",
+        f"so far: {done:,} of {counts['planned']:,} units. Estimate for the full run:",
         f"  kept      about {counts['kept'] / done:.0%} of the units, {counts['attempts'] / done:.2f} attempts each",
         f"  disk      about {text_of(peak_bytes)} at the peak, without the originals",
     ]

@@ -110,7 +110,7 @@ class DeviceBatches:
                 return
             except _BatchTooLarge:
                 too_large = True
-            # Outside the handler, so that the tensors of the failed batch are freed.
+            # This code is outside the exception handler, so that the tensors of the failed batch are freed.
             if too_large:
                 self._halve(len(rows))
                 continue

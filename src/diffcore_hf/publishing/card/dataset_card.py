@@ -58,7 +58,8 @@ class CardFacts:
     comparison: Comparison | None = None
     """Content of compare.json, if trainings on exactly this dataset wrote it; else None."""
     description: Sequence[tuple[str, str, str]] = ()
-    """Figures of the kept images: name, value, and the value without a difference from the real images."""
+    """Figures of the kept images: name, value, and expected value, which is that of kept images that do not differ from
+    real images."""
     description_note: str = ""
     """Sentence about the sample of the images that these figures use; "": they use all images."""
     dataset_info: Sequence[Mapping[str, Any]] = ()

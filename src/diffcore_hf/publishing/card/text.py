@@ -31,7 +31,7 @@ class Markdown(str):
 
 
 def one_line(text: object) -> str:
-    """Return the text in one line. White space becomes one blank; every other character without a form is escaped.
+    """Return the text in one line. White space becomes one blank; other characters without a visible form are escaped.
 
     Control characters and characters that change the direction of text are shown as escapes such as `\\u202e`.
     """

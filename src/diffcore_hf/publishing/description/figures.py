@@ -10,7 +10,7 @@ from diffcore_hf.method.description import Description, Figures
 from diffcore_hf.method.distances import MIN_CMMD, NEIGHBOURS
 
 SHOWN_CLASSES = 30
-"""Largest number of classes in the text. Of more classes those with the highest CMMD are shown."""
+"""Largest number of classes in the text. If there are more, those with the highest CMMD are shown."""
 MISSING = "-"
 NEEDS = {
     "cmmd": ("CMMD", f"{MIN_CMMD} real and {MIN_CMMD} kept images"),
@@ -110,9 +110,10 @@ def _plain(figures: Figures) -> dict[str, Any]:
 
 
 def card_rows(description: Description) -> list[tuple[str, str, str]]:
-    """Return the rows of the card: figure, value over all classes, and the value without a difference.
+    """Return the rows of the card: figure, value over all classes, and expected value.
 
-    A figure that no class has is left out.
+    The expected value is that of generated images that do not differ from real images. A figure that no class has is
+    left out.
     """
     figures = description.overall
     rows = []

@@ -16,8 +16,8 @@ from diffcore_hf.method.arrays import Ints
 from diffcore_hf.publishing.description.embedded import EmbeddedImages
 
 MOST, MOST_OF_CLASS, FEWEST_OF_CLASS = 20_000, 500, 5
-"""Largest number of real and of kept images of a card, the largest of a class, and the number that a class always has.
-A class with fewer than four images has no coverage."""
+"""Three numbers, each for real and for kept images: the largest number of all classes together, the largest number of
+one class, and the number that a class always has. A class with fewer than four images has no coverage."""
 
 
 def sampled(images: EmbeddedImages) -> EmbeddedImages:

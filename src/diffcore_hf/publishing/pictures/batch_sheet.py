@@ -60,7 +60,7 @@ def batch_sheet(sections: Sequence[BatchSection], *, title: str, legend: str) ->
         An RGB image; equal arguments give equal pixels.
     """
     side = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * _GAP) // COLUMNS
-    # A section is as high as its longest list of labels needs.
+    # The longest list of labels decides the height of a section.
     lines = [max((len(label_lines(tile.labels)) for tile in section.tiles), default=1) for section in sections]
     steps = [side + count * _LINE + 26 for count in lines]
     heights = [_NAME + -(-len(section.tiles) // COLUMNS) * step for section, step in zip(sections, steps, strict=True)]

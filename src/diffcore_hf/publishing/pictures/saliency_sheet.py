@@ -31,7 +31,8 @@ from diffcore_hf.publishing.pictures.card_sheet import (
 from diffcore_hf.publishing.pictures.contact_sheet import KEPT, REJECTED
 
 HIGHEST = 4.0
-"""Value of a pixel, in means of its map, from which the colour does not change any more."""
+"""Highest value of the colour scale: the value of a pixel divided by the mean of its map. Higher values have the same
+colour."""
 OUTLINE = (70, 235, 255)
 """Colour of the outline of a mask."""
 _WIDTH, _LARGEST, _SMALLEST, _GAP, _HEADER, _CAPTION, _TEXT, _LEGEND = 1200, 230, 104, 14, 82, 30, 48, 64

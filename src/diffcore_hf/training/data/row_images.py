@@ -74,7 +74,7 @@ class RowImages:
             yield batch["rows"], framing.normalised(images, self.normalisation)
 
     def joined(self, values: Tensor) -> Tensor:
-        """Return the values of all rows, if each process has computed those of its own rows and zero for the others."""
+        """Return the sum of `values` over all processes. Each process has zeros in the rows that are not its own."""
         if self.world > 1:
             values = values.to(self.device)
             torch.distributed.all_reduce(values)

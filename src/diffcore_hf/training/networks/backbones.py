@@ -34,7 +34,7 @@ from diffcore_hf.training.networks.weights import Weights, pinned_weights, pretr
 
 log = logging.getLogger(__name__)
 
-# Keys of a pretrained_cfg that say where the weights came from.
+# Keys of a pretrained_cfg that state the origin of the weights.
 _ORIGIN_KEYS = ("file", "url", "hf_hub_id", "hf_hub_filename", "source", "tag", "label_names", "label_offset")
 
 
