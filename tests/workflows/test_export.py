@@ -47,7 +47,7 @@ def test_the_manifest_of_an_export_differs_only_in_the_changed_keys(done, tmp_pa
     export(done.folder.path, tmp_path / "out", {"filter": {"policy": {"name": "all"}}})
     old, new = manifest(done.folder.path), manifest(tmp_path / "out")
     differing = {key for key in old | new if old.get(key) != new.get(key)}
-    assert differing - {"configs"} == {"counts", "files", "hash", "recipe", "recipe_digest"}
+    assert differing - {"configs"} == {"card", "counts", "files", "hash", "recipe", "recipe_digest"}
     assert {key for key in old["recipe"] if old["recipe"][key] != new["recipe"][key]} == {"filter"}
 
 

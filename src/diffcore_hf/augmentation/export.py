@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -202,18 +202,21 @@ def _shard(folder: Path, split: str, number: int, parts: list[pa.Table], feature
     return path, len(joined)
 
 
-def dataset_info(staging: Path, shards: Shards, files: Sequence[FileEntry]) -> list[dict[str, Any]]:
+def dataset_info(
+    read_schema: Callable[[str], pa.Schema],
+    shards: Mapping[str, Mapping[str, Sequence[str]]],
+    files: Sequence[FileEntry],
+) -> list[dict[str, Any]]:
     """Returns `dataset_info` for the card.
 
     It contains the features of each dataset configuration, and the rows and bytes of each split. `load_dataset`
     compares these numbers with the files.
 
     Args:
-        staging: the folder of the shards.
+        read_schema: function that returns the schema of a shard.
         shards: paths of the shards by dataset configuration and split.
         files: an entry for each shard.
     """
-    import pyarrow.parquet as pq
     from datasets import DatasetInfo, Features, SplitDict, SplitInfo
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCardData
@@ -232,7 +235,7 @@ def dataset_info(staging: Path, shards: Shards, files: Sequence[FileEntry]) -> l
         }
         infos[name] = DatasetInfo(
             config_name=name,
-            features=Features.from_arrow_schema(pq.read_schema(staging / first)),
+            features=Features.from_arrow_schema(read_schema(first)),
             splits=SplitDict(split_infos),
             download_size=total,
             dataset_size=total,

@@ -312,11 +312,13 @@ def diff(command: Command) -> int:
 
 
 def verify(command: Command) -> int:
-    from diffcore_hf.workflows.verify import verify
+    from diffcore_hf.workflows.verify import verified
 
-    faults = verify(command.target)
-    print("\n".join(faults) if faults else f"{command.target}: every file, hash, count and score is correct")
-    return 1 if faults else 0
+    result = verified(command.target)
+    for note in result.notes:
+        print(f"note: {note}")
+    print("\n".join(result.faults) or f"{command.target}: every file, hash, count and score is correct")
+    return 1 if result.faults else 0
 
 
 def clean(command: Command) -> int:

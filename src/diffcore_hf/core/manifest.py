@@ -92,6 +92,12 @@ class Manifest(TypedDict):
     layout: NotRequired[str]
     originals: NotRequired[bool]
     """Whether the images of the source are published. A missing key means true."""
+    stages: NotRequired[dict[str, str]]
+    """Versions of the stages and of the strategy, which both digests cover."""
+    version: NotRequired[str]
+    """Version of this package that wrote the card."""
+    card: NotRequired[dict[str, Any]]
+    """The facts of the card that no table contains (publishing/card/recorded.py)."""
     hash: NotRequired[str]
     """Hash of the body, added when the file is written."""
 

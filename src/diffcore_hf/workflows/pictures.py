@@ -15,12 +15,11 @@ from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.source.hashes import image_cells
 from diffcore_hf.augmentation.summary import Summary
 from diffcore_hf.core.images import ImageFiles, UnreadableImage, decode_bytes, encode, read_bytes, shrink
-from diffcore_hf.core.manifest import Comparison
 from diffcore_hf.method import checks
 from diffcore_hf.method.arrays import Bools, Embeddings, Ints
 from diffcore_hf.method.description import Description
 from diffcore_hf.method.thresholds import row_cosines
-from diffcore_hf.publishing.card.dataset_card import CardFacts
+from diffcore_hf.publishing.card.recorded import recorded_facts
 from diffcore_hf.publishing.description.figures import card_rows
 from diffcore_hf.publishing.pictures import histograms
 from diffcore_hf.publishing.pictures.card_sheet import png_bytes
@@ -204,15 +203,14 @@ def class_histograms(material: Material) -> bytes:
     return histograms.class_histograms(classes, title="Similarity to the row's real image, by class")
 
 
-def card_facts(
-    material: Material,
-    manifest: Mapping[str, Any],
-    summary: Summary,
-    comparison: Comparison | None,
-    dataset_info: Sequence[Mapping[str, Any]],
-    description: tuple[Description, str],
-) -> CardFacts:
-    """Returns the facts that the dataset card shows. A description is its figures and the sentence about its sample."""
+def recorded_card(material: Material, summary: Summary, description: tuple[Description, str]) -> dict[str, Any]:
+    """Returns the facts of the dataset card that no table contains, for diffcore.json.
+
+    Args:
+        material: the run.
+        summary: its summary.
+        description: the figures of the kept images, and the sentence about their sample.
+    """
     plan = material.plan
     examples: dict[str, str] = {}
     for index in range(len(plan)):
@@ -223,14 +221,12 @@ def card_facts(
     negatives: dict[str, None] = {}
     for texts in plan.prompt_texts.negatives:
         negatives |= dict.fromkeys(text for text in texts if text)
-    return CardFacts(
-        manifest=manifest,
-        summary=summary.plain(),
+    return recorded_facts(
+        summary.plain(),
+        reasons=checks.reasons(checks.checks_of(material.recipe.filter.checks)),
         example_prompts=list(examples.items()),
         negative_prompts=list(negatives),
         columns_prefix=material.recipe.columns.prefix,
-        comparison=comparison,
-        dataset_info=dataset_info,
         description=card_rows(description[0]),
         description_note=description[1],
     )

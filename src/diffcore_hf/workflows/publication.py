@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
+from diffcore_hf import __version__
 from diffcore_hf.augmentation.export import dataset_info, manifest, with_images, write_tables
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.summary import Summary, summarise
@@ -16,7 +19,8 @@ from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.export_swap import new_staging, replace_export
 from diffcore_hf.core.folder import Folder, manifest_bytes
 from diffcore_hf.publishing.card import worth
-from diffcore_hf.publishing.card.dataset_card import CardFacts, render_card
+from diffcore_hf.publishing.card.dataset_card import CardFacts, configs_in_order, render_card
+from diffcore_hf.publishing.card.recorded import card_facts
 from diffcore_hf.publishing.card.text import merge_free_sections
 from diffcore_hf.workflows import pictures
 from diffcore_hf.workflows.describe import described_tables
@@ -60,16 +64,17 @@ def _publish(material: Material, folder: Folder, layout: str, summary: Summary, 
         },
         counts=summary.counts,
         source_report=material.run.source_report.counts(),
+        stages=dict(resolution.stages),
+        version=__version__,
     )
-    info = dataset_info(staging, shards, files)
-    facts = pictures.card_facts(
-        material,
-        content,
-        summary,
-        worth.read_comparison(folder.path, json.loads(manifest_bytes(content))["hash"]),
-        info,
-        described_tables(staging, content),
+    content["card"] = pictures.recorded_card(material, summary, described_tables(staging, content))
+    # The card is rendered from the stored content, as `verify` does, so the order of its keys has no effect.
+    stored = json.loads(manifest_bytes(content))
+    comparison = worth.read_comparison(folder.path, stored["hash"])
+    info = dataset_info(
+        lambda path: pq.read_schema(staging / path), dict(configs_in_order(stored["configs"])), stored["files"]
     )
+    facts = card_facts(stored, comparison, info)
     (staging / "README.md").write_text(_card(facts, folder), encoding="utf-8")
     with signals.protected():
         replace_export(folder, staging, content)

@@ -6,13 +6,13 @@ of trainings. This module prints nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diffcore_hf.core.errors import UserError, innermost_cause
-from diffcore_hf.core.folder import Folder, canonical_json
+from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.manifest import Comparison
+from diffcore_hf.core.run_record import hashed_json
 from diffcore_hf.publishing.card import worth
 from diffcore_hf.publishing.card.code_blocks import with_location
 from diffcore_hf.publishing.card.dataset_card import CLAIM, with_claim
@@ -108,7 +108,7 @@ def _extra_files(
     except UserError as error:
         raise UserError(f"the card, in the folder or on the Hub: {error}") from error
     extra = {"README.md": text.encode()}
-    return extra if comparison is None else extra | {"compare.json": canonical_json(comparison)}
+    return extra if comparison is None else extra | {"compare.json": hashed_json(comparison)}
 
 
 def _read_comparison(path: Path, manifest_hash: str | None) -> Comparison:
@@ -118,7 +118,7 @@ def _read_comparison(path: Path, manifest_hash: str | None) -> Comparison:
         UserError: the file is not a comparison, or it was measured on a dataset with another hash.
     """
     try:
-        comparison = worth.parse_comparison(json.loads(path.read_text(encoding="utf-8")))
+        comparison = worth.stored_comparison(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(
             f"compare is {path}, which is not a compare.json of a training ({innermost_cause(error)}). "

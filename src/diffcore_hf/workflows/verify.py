@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffcore_hf import __version__
+from diffcore_hf.augmentation.export import dataset_info
 from diffcore_hf.augmentation.ledger import Ledger
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.core.manifest import checked_manifest
+from diffcore_hf.core.manifest import Comparison, Manifest, checked_manifest
+from diffcore_hf.core.own_files import read_own_file
+from diffcore_hf.core.run_record import hashed_json
+from diffcore_hf.publishing.audit.card_text import check_card, check_values
 from diffcore_hf.publishing.audit.dataset import audit
+from diffcore_hf.publishing.audit.files import CARD, COMPARISON, folder_files, listed_faults, other_files
+from diffcore_hf.publishing.audit.report import Verification
 from diffcore_hf.publishing.audit.shards import Shards
+from diffcore_hf.publishing.card import worth
+from diffcore_hf.publishing.card.dataset_card import configs_in_order, render_card
+from diffcore_hf.publishing.card.recorded import card_facts
 from diffcore_hf.publishing.hub import parquet, verification
 from diffcore_hf.publishing.hub.client_errors import as_user_error
-from diffcore_hf.publishing.hub.remote import open_remote
+from diffcore_hf.publishing.hub.remote import Remote, open_remote
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,12 +35,29 @@ _BATCH = 256
 """Number of rows, with their images, in memory at a time."""
 
 
-def verify(target: str) -> list[str]:
-    """Check a folder, or a version such as `owner/name@v1.0.0`. Return one line for each kind of fault.
+@dataclass(frozen=True)
+class _Published:
+    """The files of a dataset that is checked, in a folder or in a commit."""
 
-    Files are compared with the manifest, and the parts of a folder with the hashes in their names. Then rows are
-    compared with each other and with the rules of the recipe. The hash of each image is checked only in a folder. For a
-    version on the Hub, the hash of each shard covers its images.
+    manifest: Manifest
+    shards: Shards
+    schema: Callable[[str], pa.Schema]
+    """Function that returns the schema of a shard."""
+    small_file: Callable[[str], bytes | None]
+    """Function that returns the content of a small file; None if it does not exist."""
+
+
+def verify(target: str) -> list[str]:
+    """Check a dataset; see `verification`. Return the faults, one line for each kind."""
+    return verified(target).faults
+
+
+def verified(target: str) -> Verification:
+    """Check a folder, or a version such as `owner/name@v1.0.0`.
+
+    Files are compared with the manifest, and the parts of a folder with the hashes in their names. Then the card is
+    rendered again, and rows are compared with each other and with the rules of the recipe. The hash of each image is
+    checked only in a folder. For a version on the Hub, the hash of each shard covers its images.
 
     Raises:
         UserError: the folder, dataset or version does not exist, or the Hub failed.
@@ -41,33 +70,111 @@ def verify(target: str) -> list[str]:
     return _verify_version(repo_id, version)
 
 
-def _verify_folder(folder: Folder) -> list[str]:
+def _verify_folder(folder: Folder) -> Verification:
     faults = [str(damaged) for damaged in Ledger(folder.parts).damaged()]
-    if published := verification.folder_faults(folder.path):
-        return faults + published
+    content = folder.manifest()
+    if content is None:
+        return Verification([*faults, *folder.faults()])
+    manifest = checked_manifest(content, str(folder.path))
+    if wrong := listed_faults(manifest):
+        return Verification([*faults, *wrong])
+    if wrong := verification.folder_faults(folder, manifest):
+        return Verification([*faults, *wrong])
 
     def read(path: str, columns: Sequence[str]) -> Iterable[pa.Table]:
         return parquet.read_batches(folder.path / path, path, columns, _BATCH)
 
-    def names(path: str) -> list[str]:
-        return parquet.column_names(folder.path / path, path)
+    def schema(path: str) -> pa.Schema:
+        return parquet.schema(folder.path / path, path)
 
-    manifest = checked_manifest(folder.manifest(), str(folder.path))
-    return faults + audit(Shards(manifest, read, names, images=True))
+    def small_file(name: str) -> bytes | None:
+        try:
+            return read_own_file(folder.path / name)
+        except FileNotFoundError:
+            return None
+
+    result = folder_files(folder.path, manifest)
+    shards = Shards(manifest, read, lambda path: schema(path).names, images=True)
+    _check_content(_Published(manifest, shards, schema, small_file), result)
+    result.faults[:0] = faults
+    return result
 
 
-def _verify_version(repo_id: str, version: str) -> list[str]:
+def _verify_version(repo_id: str, version: str) -> Verification:
     remote = open_remote(repo_id)
     with as_user_error(f"{repo_id}@{version}"):
         state = remote.state(remote.commit_of_version(version))
         if faults := verification.commit_faults(state, remote):
-            return faults
-
-        def read(path: str, columns: Sequence[str]) -> Iterable[pa.Table]:
-            return [remote.columns(path, state.commit, columns)]
-
-        def names(path: str) -> list[str]:
-            return remote.column_names(path, state.commit)
-
+            return Verification(faults)
         manifest = checked_manifest(state.manifest, f"{repo_id}@{version}")
-        return audit(Shards(manifest, read, names, images=False))
+        if faults := listed_faults(manifest):
+            return Verification(faults)
+        result = Verification()
+        other_files(state.files, manifest, result)
+        _check_content(_of_commit(remote, state.commit, set(state.files), manifest), result)
+        return result
+
+
+def _of_commit(remote: Remote, commit: str, names: set[str], manifest: Manifest) -> _Published:
+    """Return the files of a commit."""
+
+    def read(path: str, columns: Sequence[str]) -> Iterable[pa.Table]:
+        return [remote.columns(path, commit, columns)]
+
+    def schema(path: str) -> pa.Schema:
+        return remote.schema(path, commit)
+
+    def small_file(name: str) -> bytes | None:
+        return remote.download(name, commit).read_bytes() if name in names else None
+
+    shards = Shards(manifest, read, lambda path: remote.column_names(path, commit), images=False)
+    return _Published(manifest, shards, schema, small_file)
+
+
+def _check_content(published: _Published, result: Verification) -> None:
+    """Check the tables, the result of trainings and the card."""
+    result.faults += audit(published.shards)
+    comparison = _checked_comparison(published, result)
+    _check_rendered(published, comparison, result)
+
+
+def _checked_comparison(published: _Published, result: Verification) -> Comparison | None:
+    """Return the content of compare.json if it belongs to this dataset, and check it."""
+    try:
+        content = published.small_file(COMPARISON)
+        if content is None:
+            return None
+        comparison = worth.stored_comparison(content)
+    except (OSError, ValueError) as error:
+        result.faults.append(f"{COMPARISON} is not the result of a training ({innermost_cause(error)})")
+        return None
+    if hashed_json(json.loads(content)) != content:
+        result.faults.append(f"{COMPARISON} does not have the hash of its own content")
+    if comparison["data"].get("hash") != published.manifest.get("hash"):
+        result.notes.append(f"{COMPARISON} was measured on another version of the dataset, so it is not checked")
+        return None
+    return comparison if len(comparison["arms"]) > 1 else None
+
+
+def _check_rendered(published: _Published, comparison: Comparison | None, result: Verification) -> None:
+    """Render the card again and compare it with the published one."""
+    manifest = published.manifest
+    try:
+        content = published.small_file(CARD)
+        text = None if content is None else content.decode()
+    except (OSError, ValueError) as error:
+        result.faults.append(f"{CARD} cannot be read ({innermost_cause(error)})")
+        return
+    if text is None:
+        result.faults.append(f"{CARD} is missing. Export the dataset again")
+        return
+    if "card" not in manifest:  # An earlier version wrote the dataset.
+        check_values(text, manifest, result)
+        return
+    try:
+        info = dataset_info(published.schema, dict(configs_in_order(manifest["configs"])), manifest["files"])
+        rendered = render_card(card_facts(json.loads(json.dumps(manifest)), comparison, info))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        result.faults.append(f"diffcore.json: the facts of the card are not valid ({innermost_cause(error)})")
+        return
+    check_card(text, rendered, result, same_version=manifest.get("version") == __version__, values=manifest)

@@ -7,12 +7,14 @@ load one version from the Hub.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from diffcore_hf.publishing.card.text import Markdown, fenced
 
 _LOCATION = 'here, version = "path/to/this/folder", None  # on the Hub e.g. "org/name", "v1.0.0"'
+_PUBLISHED = re.compile(r'^here, version = "([\w.-]+/[\w.-]+)", "(v[\w.+-]+)"$', re.MULTILINE | re.ASCII)
 _DATA_OPTIONS = "--data.path path/to/this/folder"
 
 
@@ -21,6 +23,12 @@ def with_location(card: str, repo_id: str, tag: str) -> str:
     location = f"here, version = {json.dumps(repo_id)}, {json.dumps(tag)}"
     options = f"--data.path {repo_id} --data.revision {tag}"
     return card.replace(_LOCATION, location).replace(_DATA_OPTIONS, options)
+
+
+def location_in(card: str) -> tuple[str, str] | None:
+    """Return the repository and the version that the code of a card loads; None if it loads the local folder."""
+    found = _PUBLISHED.search(card)
+    return (found.group(1), found.group(2)) if found else None
 
 
 def loading_code(

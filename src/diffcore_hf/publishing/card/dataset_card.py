@@ -49,6 +49,8 @@ class CardFacts:
     summary: Mapping[str, Any]
     """The summary of the run, with the keys rejected_generated, rejected_real, by_context, by_class (most rejected
     first), given_up, rejections, mean_similarity, source_findings and notes."""
+    reasons: Mapping[str, str] | None = None
+    """Every value of column `reason` with its meaning; None: those of the checks that the recipe names."""
     example_prompts: Sequence[tuple[str, str]] = ()
     """Examples of prompts as pairs (class, prompt)."""
     negative_prompts: Sequence[str] = ()
@@ -90,7 +92,7 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
         data["dataset_info"] = [dict(info) for info in facts.dataset_info]
     data["configs"] = [
         {"config_name": name, "data_files": [{"split": split, "path": files} for split, files in splits.items()]}
-        for name, splits in _configs_in_order(manifest["configs"])
+        for name, splits in configs_in_order(manifest["configs"])
     ]
     return data
 
@@ -114,7 +116,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "recipe": recipe,
         "strategy": strategy_words.describe(recipe),
         "policy": policy_words.describe(recipe["filter"]["policy"]),
-        "reasons": checks.reasons(checks.checks_of(recipe["filter"].get("checks", ()))),
+        "reasons": facts.reasons or checks.reasons(checks.checks_of(recipe["filter"].get("checks", ()))),
         "statuses": STATUSES,
         "drawn_classes": draws_classes(manifest),
         "licences": licences_of_result(manifest),
@@ -139,7 +141,7 @@ def draws_classes(manifest: Mapping[str, Any]) -> bool:
 def _files_view(facts: CardFacts, split: str, originals: bool) -> dict[str, Any]:
     """Return the values about the published files: pictures, configurations, and the code that loads them."""
     manifest = facts.manifest
-    configs = _configs_in_order(manifest["configs"])
+    configs = configs_in_order(manifest["configs"])
     published = {entry["path"] for entry in manifest["files"]}
     layout = manifest.get("layout", "columns")
     return {
@@ -229,7 +231,7 @@ def _context(name: str) -> str:
     return name if name and name != "(none)" else _NO_CONTEXT
 
 
-def _configs_in_order(configs: Mapping[str, Mapping[str, Sequence[str]]]) -> list[tuple[str, dict[str, list[str]]]]:
+def configs_in_order(configs: Mapping[str, Mapping[str, Sequence[str]]]) -> list[tuple[str, dict[str, list[str]]]]:
     """Return the configurations that have shards, in the order of core/schema.py.
 
     The splits of each are in the order train, validation, test, then all others by name.

@@ -17,7 +17,7 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.publishing.card.header import header
 from diffcore_hf.publishing.card.text import free_sections, merge_free_sections
 
-_FROM_FILES = ("configs", "dataset_info", "size_categories")
+FROM_FILES = ("configs", "dataset_info", "size_categories")
 """Metadata that are computed from the files; edits of them on the Hub are not kept."""
 _LISTS = ("tags", "task_categories")
 """Metadata that are lists; each entry is merged separately."""
@@ -51,7 +51,7 @@ def with_edits(local: str, on_hub: str | None) -> str:
     """
     local = _RECORD.sub("\n", local)
     sent = {
-        "metadata": _plain({key: value for key, value in _metadata(local).items() if key not in _FROM_FILES}),
+        "metadata": _plain({key: value for key, value in metadata_of(local).items() if key not in FROM_FILES}),
         "sections": {name: _hash(text) for name, text in free_sections(local).items()},
     }
     merged = local
@@ -86,11 +86,11 @@ def _with_metadata(card: str, on_hub: str, last: _Record) -> str:
     """Return the card with its metadata merged with those on the Hub."""
     from huggingface_hub import DatasetCardData
 
-    ours, theirs, sent = _metadata(card), _metadata(on_hub), last.get("metadata")
+    ours, theirs, sent = metadata_of(card), metadata_of(on_hub), last.get("metadata")
     merged = dict(ours)
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         own, other = ours.get(key), theirs.get(key)
-        if key in _FROM_FILES or own == other:
+        if key in FROM_FILES or own == other:
             continue
         if key in _LISTS and isinstance(own, list) and isinstance(other, list):
             removed = [entry for entry in (sent or {}).get(key) or () if entry not in other]
@@ -138,6 +138,23 @@ def _last_record(card: str) -> _Record:
     return record
 
 
+def without_header(card: str) -> str:
+    """Return the text of a card after its metadata."""
+    return _HEADER.sub("", card)
+
+
+def without_record(card: str) -> str:
+    """Return a card without the record of the last push."""
+    return _RECORD.sub("\n", card)
+
+
+def faults_of_record(card: str) -> list[str]:
+    """Return the fault of the record of the last push, if the card has a record that cannot be read."""
+    if _RECORD.search(card) is None or _last_record(card):
+        return []
+    return ["the record of the last push is damaged"]
+
+
 def _plain(value: Any) -> Any:
     """Return the value after conversion to JSON and back. The conversion turns a date into text."""
     return json.loads(json.dumps(value, default=str))
@@ -154,7 +171,7 @@ def card_shards(card: str) -> set[str]:
         UserError: the metadata are not valid YAML.
     """
     shards: set[str] = set()
-    for config in _entries(_metadata(card).get("configs")):
+    for config in _entries(metadata_of(card).get("configs")):
         for split in _entries(config.get("data_files")):
             paths = split.get("path")
             shards |= {paths} if isinstance(paths, str) else set(map(str, paths or ()))
@@ -166,7 +183,7 @@ def _entries(value: Any) -> list[Mapping[str, Any]]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
-def _metadata(card: str) -> dict[str, Any]:
+def metadata_of(card: str) -> dict[str, Any]:
     """Return the metadata in the card's header; {} if it has no header.
 
     Raises:

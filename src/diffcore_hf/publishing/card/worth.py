@@ -13,6 +13,8 @@ from typing import Any, cast
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.manifest import ComparedArm, Comparison
+from diffcore_hf.core.own_files import read_own_file
+from diffcore_hf.core.run_record import hashed_json
 from diffcore_hf.publishing.card.text import Markdown, escape_md
 
 START, END = "<!-- worth:start -->", "<!-- worth:end -->"
@@ -54,10 +56,27 @@ def parse_comparison(content: Any) -> Comparison:
     return cast(Comparison, content)
 
 
+def stored_comparison(content: bytes) -> Comparison:
+    """Return the comparison in the bytes of compare.json.
+
+    Raises:
+        ValueError: the bytes have another form, or the comparison does not have its recorded hash.
+    """
+    try:
+        values = json.loads(content)
+    except RecursionError as error:
+        raise UserError("its JSON is nested too deeply") from error
+    comparison = parse_comparison(values)
+    # A file of an earlier version has no hash.
+    if "hash" in values and json.loads(hashed_json(values))["hash"] != values["hash"]:
+        raise UserError("it does not have the hash of its own content")
+    return comparison
+
+
 def read_comparison(folder: Path, manifest_hash: str | None) -> Comparison | None:
     """Return the content of compare.json in a folder; None if it is missing or was measured on another dataset."""
     try:
-        comparison = parse_comparison(json.loads((folder / "compare.json").read_text(encoding="utf-8")))
+        comparison = stored_comparison(read_own_file(folder / "compare.json"))
     except (OSError, ValueError):  # The file is missing or has another form.
         return None
     if comparison["data"].get("hash") != manifest_hash or len(comparison["arms"]) < 2:

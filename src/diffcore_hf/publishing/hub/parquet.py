@@ -89,6 +89,18 @@ def row_count(source: _Source, name: str) -> int:
         return pq.ParquetFile(source).metadata.num_rows
 
 
+def schema(source: _Source, name: str) -> pa.Schema:
+    """Return the schema of a shard.
+
+    Raises:
+        UserError: the file is not Parquet.
+    """
+    import pyarrow.parquet as pq
+
+    with _damage_as_user_error(name):
+        return pq.read_schema(source)
+
+
 def column_names(source: _Source, name: str) -> list[str]:
     """Return the names of a shard's columns.
 

@@ -138,6 +138,11 @@ class Remote:
         with self._open(path, commit) as file:
             return parquet.read_columns(file, path, names)
 
+    def schema(self, path: str, commit: str) -> pa.Schema:
+        """Return the schema of a shard."""
+        with self._open(path, commit) as file:
+            return parquet.schema(file, path)
+
     def column_names(self, path: str, commit: str) -> list[str]:
         """Return the names of a shard's columns."""
         with self._open(path, commit) as file:

@@ -29,7 +29,8 @@ from diffcore_hf.config.mixer_presets import resolved
 from diffcore_hf.config.output_names import last_part
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import canonical_json, write_atomic
+from diffcore_hf.core.folder import write_atomic
+from diffcore_hf.core.run_record import hashed_json
 from diffcore_hf.training.comparison import statistics
 from diffcore_hf.training.comparison.arm_checks import check_arms
 from diffcore_hf.training.comparison.arms import arms_of, check_arm, check_mixer_of_all, public_recipe
@@ -106,7 +107,7 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> TrainingComparison:
     comparison = _comparison(recipe, arms, data[first], results)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        write_atomic(output / "compare.json", canonical_json(comparison))
+        write_atomic(output / "compare.json", hashed_json(comparison))
         text = f"{statistics.table(comparison)}\n\n{statistics.legend(comparison)}\n"
         write_atomic(output / "compare.md", text.encode())
     accelerator.end_training()
