@@ -1,10 +1,10 @@
 """Measures the time of the figures of `describe`, and of the sample for the card of an export.
 
-To measure:  python -m benchmarks.describing --images 10000,100000 --classes 10,200
+To measure:  python -m benchmarks.describing --images 10000,100000 --classes 1,10,50,200,1000
 
 The embeddings are random, with equal numbers of real and of kept images. Times are CPU seconds of this process, so that
-other programs change them little. `all` is the time of `describe`, and `card` is the time of an export with the choice
-of the sample. With --card-only, the figures of all images are not computed.
+other programs change them little. Set OMP_NUM_THREADS=1 for one thread. `all` is the time of `describe`, and `card` is
+the time of an export with the choice of the sample. With --card-only, only the figures of the card are computed.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def main() -> None:
     """Prints one line for each number of images and of classes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=numbers, default=(10_000, 100_000), help="numbers of kept images")
-    parser.add_argument("--classes", type=numbers, default=(10, 200), help="numbers of classes")
+    parser.add_argument("--classes", type=numbers, default=(1, 10, 50, 200, 1_000), help="numbers of classes")
     parser.add_argument("--length", type=int, default=512, help="numbers of an embedding")
-    parser.add_argument("--card-only", action="store_true", help="do not compute the figures of all images")
+    parser.add_argument("--card-only", action="store_true", help="compute only the figures of the card")
     options = parser.parse_args()
     print("kept images  classes      all     card")
     for count in options.images:

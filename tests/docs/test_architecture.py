@@ -1,4 +1,4 @@
-"""Tests of docs/architecture.md: its table names every package and every folder of a package."""
+"""Tests of docs/architecture.md: its table names every package, every folder of a package, and the modules of core."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def test_the_table_names_every_package_and_its_folders(package):
     row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{package.name}/` |"))
     folders = [path.parent.name for path in package.glob("*/__init__.py")]
     assert [name for name in folders if f"`{name}/`" not in row and f"{package.name}/{name}" not in row] == []
+
+
+def test_the_table_names_every_module_of_core():
+    row = next(line for line in TEXT.splitlines() if line.startswith("| `core/` |"))
+    names = [path.stem for path in (PACKAGE / "core").glob("*.py") if path.stem != "__init__"]
+    assert [name for name in names if f"`{name}`" not in row] == []

@@ -89,6 +89,25 @@ def test_large_classes_are_sampled(monkeypatch):
     assert len(found.closest) == 200
 
 
+def test_the_number_of_compared_pairs_is_bounded_for_every_shape(monkeypatch):
+    monkeypatch.setattr(module, "MOST_PER_CLASS", 20)
+    monkeypatch.setattr(module, "MOST_PAIRS", 30 * 100)
+    real, kept = images(0, [80, 20]), images(1, [90, 10])
+    found = describe(["a", "b"], real, kept)
+    assert found.compared == 30
+    assert len(found.closest) == 30 + 10
+    whole = {pair.kept: pair for pair in describe(["a", "b"], *exact(monkeypatch, real, kept)).closest}
+    assert all(pair == whole[pair.kept] for pair in found.closest)
+    monkeypatch.setattr(module, "MOST_PAIRS", 1)
+    assert describe(["a", "b"], real, kept).compared == 20
+
+
+def exact(monkeypatch, real, kept):
+    """Removes the bound of the number of pairs, and returns the images."""
+    monkeypatch.setattr(module, "MOST_PAIRS", 1_000_000)
+    return real, kept
+
+
 def test_no_class_and_no_image_have_no_figures():
     empty = np.zeros((0, 0)), np.zeros(0, int)
     assert describe([], empty, empty).overall.cmmd is None

@@ -1,4 +1,4 @@
-"""Description of generated images: the figures of distances.py and diversity.py, per class and over all classes.
+"""Description of generated images: the figures of distances.py, nearest.py and diversity.py, per class and over all.
 
 If a class has too few images for a figure, the figure is None. A figure over all classes uses the classes for which it
 is not None.
@@ -17,18 +17,19 @@ from diffcore_hf.method.distances import (
     MIN_CMMD,
     NEIGHBOURS,
     Estimate,
-    Nearest,
     cmmd,
     coverage_and_density,
     expected_coverage,
-    nearest,
-    nearest_others,
 )
 from diffcore_hf.method.diversity import Diversity, diversity_at_equal_size
+from diffcore_hf.method.nearest import Nearest, nearest, nearest_others
 from diffcore_hf.method.thresholds import class_threshold, unit_rows
 
 MOST_PER_CLASS = 2000
 """Largest number of images of a class in CMMD, coverage and density, because their cost grows with its square."""
+MOST_PAIRS = 1_000_000_000
+"""Number of pairs up to which every image is compared with every real image of its class. The pairs are counted as if
+each class had all real images."""
 COPY_QUANTILE = 0.05
 """Quantile of the ratios of real images. About this share of the kept images has a lower ratio if none is a copy."""
 
@@ -100,7 +101,10 @@ class Description:
     used: dict[str, int]
     """Figure -> number of classes in its mean."""
     closest: tuple[Pair, ...]
-    """Every kept image with its nearest real image, the closest pair first."""
+    """The compared kept images, each with its nearest real image, the closest pair first."""
+    compared: int
+    """Largest number of real and of kept images of a class whose nearest real images were searched. In larger classes,
+    the ratios and the closest pairs are those of a sample."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,9 @@ class _ClassDistances:
     """Nearest real images of one class; None if there are too few."""
 
     kept_rows: Ints
+    """Indices of the kept images that were compared."""
     real_rows: Ints
+    """Indices of all real images of the class."""
     kept: Nearest | None
     real: Nearest | None
 
@@ -126,25 +132,27 @@ def describe(
         kept: (M, d) finite embeddings of kept images, and the classes that they show.
     """
     classes, distances = [], []
+    compared = max(MOST_PER_CLASS, MOST_PAIRS // max(1, len(real[1])))
     for label, name in enumerate(names):
         real_rows, kept_rows = np.flatnonzero(real[1] == label), np.flatnonzero(kept[1] == label)
         own_real, own_kept = unit_rows(real[0][real_rows]), unit_rows(kept[0][kept_rows])
+        queries = _some(len(own_kept), compared)
         near = _ClassDistances(
-            kept_rows,
+            kept_rows[queries],
             real_rows,
-            nearest(own_real, own_kept) if len(own_real) >= 2 and len(own_kept) else None,
-            nearest_others(own_real) if len(own_real) >= 3 else None,
+            nearest(own_real, own_kept[queries]) if len(own_real) >= 2 and len(own_kept) else None,
+            nearest_others(own_real, _some(len(own_real), compared)) if len(own_real) >= 3 else None,
         )
         distances.append(near)
         classes.append(_figures(name, own_real, own_kept, near))
     overall, used = _overall(classes, distances, len(real[1]), len(kept[1]))
-    return Description(tuple(classes), overall, used, tuple(_pairs(distances)))
+    return Description(tuple(classes), overall, used, tuple(_pairs(distances)), compared)
 
 
 def _figures(name: str, real: Floats, kept: Floats, near: _ClassDistances) -> Figures:
     """Return the figures of one class from the unit embeddings of its images."""
     n, m = len(real), len(kept)
-    some_real, some_kept = _some(real), _some(kept)
+    some_real, some_kept = real[_some(n, MOST_PER_CLASS)], kept[_some(m, MOST_PER_CLASS)]
     coverage = None
     if n > NEIGHBOURS and m:
         share, density = coverage_and_density(some_real, some_kept)
@@ -161,11 +169,11 @@ def _figures(name: str, real: Floats, kept: Floats, near: _ClassDistances) -> Fi
     )
 
 
-def _some(rows: Floats) -> Floats:
-    """Return all rows, or MOST_PER_CLASS of them drawn with a fixed seed."""
-    if len(rows) <= MOST_PER_CLASS:
-        return rows
-    return rows[np.sort(np.random.default_rng(0).choice(len(rows), MOST_PER_CLASS, replace=False))]
+def _some(count: int, most: int) -> Ints:
+    """Return the indices of all images, or of `most` of them drawn with a fixed seed, in ascending order."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
 def _copies(distances: Sequence[_ClassDistances]) -> Copies | None:
@@ -245,7 +253,7 @@ def _overall_diversity(found: Sequence[Diversity]) -> Diversity | None:
 
 
 def _pairs(distances: Sequence[_ClassDistances]) -> list[Pair]:
-    """Return every kept image with its nearest real image, the closest pair first."""
+    """Return every compared kept image with its nearest real image, the closest pair first."""
     pairs = []
     for near in distances:
         if near.kept is None:

@@ -1,10 +1,11 @@
-"""Distances between real and generated embeddings: CMMD, coverage, density and nearest real images.
+"""Distances between real and generated embeddings: CMMD, coverage and density.
 
 Owns the figures that compare two sets of embeddings. Each has an exact expectation if both sets are samples of one
-distribution. Does not own the diversity of one set (diversity.py) or the choice of the sets (description.py).
+distribution. Does not own the nearest real images (nearest.py), the diversity of one set (diversity.py) or the choice
+of the sets (description.py).
 
 Sources: Jayasumana et al. 2024 (CMMD), Gretton et al. 2012 (the unbiased estimate of MMD), Naeem et al. 2020 (coverage
-and density), Yoon et al. 2023 (ratio of the distances to the two nearest training images).
+and density).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diffcore_hf.method.arrays import Embeddings, Floats, Ints
+from diffcore_hf.method.arrays import Embeddings, Floats
 from diffcore_hf.method.thresholds import chunks, rounded
 
 SIGMA, SCALE = 10.0, 1000.0
@@ -22,6 +23,8 @@ MIN_CMMD = 3
 """Smallest number of images on each side of CMMD. The jackknife leaves one image out, and a pair must remain."""
 NEIGHBOURS = 3
 """The k of coverage and density. A larger k brings the expected coverage close to 1 in small classes."""
+_WIDTH = 16_000
+"""Smallest width of a chunk of kernels. It limits chunks to 500 rows, because pairs of other chunks are skipped."""
 
 
 class Estimate(NamedTuple):
@@ -68,8 +71,8 @@ def cmmd(real: Embeddings, generated: Embeddings) -> Estimate:
     if min(n, m) < MIN_CMMD:
         raise ValueError(f"CMMD of {n} and {m} images: each side needs at least {MIN_CMMD}")
     # The sums are over k - 1, which keeps the precision. The constants of the three means cancel.
-    within_real, within_generated = _kernel_sums(real, real), _kernel_sums(generated, generated)
-    from_real, from_generated = _kernel_sums(real, generated), _kernel_sums(generated, real)
+    within_real, within_generated = _sums_within(real), _sums_within(generated)
+    from_real, from_generated = _sums_between(real, generated)
     all_real, all_generated, between = within_real.sum(), within_generated.sum(), from_real.sum()
     value = all_real / (n * (n - 1)) + all_generated / (m * (m - 1)) - 2 * between / (n * m)
     without_real = (
@@ -86,12 +89,29 @@ def cmmd(real: Embeddings, generated: Embeddings) -> Estimate:
     return Estimate(float(SCALE * value), float(SCALE * np.sqrt(variance)))
 
 
-def _kernel_sums(a: Embeddings, b: Embeddings) -> Floats:
-    """Return (N,) float64: the sum of k(a_i, b_j) - 1 over all j."""
+def _sums_within(a: Embeddings) -> Floats:
+    """Return (N,) float64: the sum of k(a_i, a_j) - 1 over all j. Each pair is computed once."""
     sums = np.zeros(len(a))
-    for rows in chunks(len(a), len(b)):
-        sums[rows] = np.expm1(squared_distances(a[rows], b) / (-2 * SIGMA**2)).sum(axis=1)
+    for rows in chunks(len(a), max(len(a), _WIDTH)):
+        values = _kernel(a[rows], a[rows.start :])
+        sums[rows] += values.sum(axis=1)
+        sums[rows.stop :] += values[:, rows.stop - rows.start :].sum(axis=0)
     return sums
+
+
+def _sums_between(a: Embeddings, b: Embeddings) -> tuple[Floats, Floats]:
+    """Return (N,) and (M,) float64: the sums of k(a_i, b_j) - 1 over all j, and over all i."""
+    over_b, over_a = np.zeros(len(a)), np.zeros(len(b))
+    for rows in chunks(len(a), max(len(b), _WIDTH)):
+        values = _kernel(a[rows], b)
+        over_b[rows] = values.sum(axis=1)
+        over_a += values.sum(axis=0)
+    return over_b, over_a
+
+
+def _kernel(a: Embeddings, b: Embeddings) -> Floats:
+    """Return (N, M) float64: k(a_i, b_j) - 1."""
+    return np.asarray(np.expm1(squared_distances(a, b) / (-2 * SIGMA**2)))
 
 
 def coverage_and_density(real: Embeddings, generated: Embeddings, k: int = NEIGHBOURS) -> tuple[float, float]:
@@ -138,55 +158,3 @@ def expected_coverage(real: int, generated: int, k: int = NEIGHBOURS) -> float:
     """
     i = np.arange(1, k + 1)
     return float(1 - np.prod((real - i) / (generated + real - i)))
-
-
-class Nearest(NamedTuple):
-    """The real image that is nearest to each image of a set."""
-
-    rows: Ints
-    """(M,) int64: index of the nearest real image."""
-    distance: Floats
-    """(M,) float64: Euclidean distance to it."""
-    ratio: Floats
-    """(M,) float64 in [0, 1]: this distance divided by the distance to the second nearest; 0 if this distance is 0."""
-
-
-def nearest(real: Embeddings, generated: Embeddings) -> Nearest:
-    """Return the nearest real image of each generated image.
-
-    Args:
-        real: (N, d), N >= 2.
-        generated: (M, d).
-
-    Raises:
-        ValueError: there are fewer than two real images.
-    """
-    return _nearest(real, generated, itself=False)
-
-
-def nearest_others(real: Embeddings) -> Nearest:
-    """Return the nearest other real image of each real image, for comparison with `nearest`.
-
-    Args:
-        real: (N, d), N >= 3.
-
-    Raises:
-        ValueError: there are fewer than three real images.
-    """
-    return _nearest(real, real, itself=True)
-
-
-def _nearest(real: Embeddings, queries: Embeddings, *, itself: bool) -> Nearest:
-    """Return the nearest real image of each query. If `itself` is true, the queries are the real images."""
-    if len(real) < 2 + itself:
-        raise ValueError(f"{len(real)} real images: the two nearest are needed")
-    first = np.zeros(len(queries), np.int64)
-    two = np.zeros((len(queries), 2))
-    for rows in chunks(len(queries), len(real)):
-        distances = squared_distances(queries[rows], real)
-        if itself:
-            distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = np.inf
-        first[rows] = distances.argmin(axis=1)
-        two[rows] = np.sqrt(np.partition(distances, 1, axis=1)[:, :2])
-    ratio = np.divide(two[:, 0], two[:, 1], out=np.zeros(len(queries)), where=two[:, 1] > 0)
-    return Nearest(first, two[:, 0], ratio)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from diffcore_hf.core.terminal_text import visible
-from diffcore_hf.method.description import Description, Figures
+from diffcore_hf.method.description import MOST_PER_CLASS, Description, Figures
 from diffcore_hf.method.distances import MIN_CMMD, NEIGHBOURS
 
 SHOWN_CLASSES = 30
@@ -38,7 +38,7 @@ def text(description: Description) -> list[str]:
     if len(shown) < len(classes):
         more = len(classes) - len(shown)
         lines.insert(-1, f"... and {more:,} more classes with a lower CMMD, or none: --json FILE writes all of them")
-    return [*lines, *missing(description)]
+    return [*lines, *missing(description), *samples(description)]
 
 
 def _highest_cmmd_first(figures: Figures) -> float:
@@ -92,11 +92,26 @@ def missing(description: Description) -> list[str]:
     return lines
 
 
+def samples(description: Description) -> list[str]:
+    """Return a line for the figures that use only a sample of the images of large classes, with its size."""
+    lines = []
+    for name, most in (
+        ("CMMD, coverage and density", MOST_PER_CLASS),
+        ("ratios and closest pairs", description.compared),
+    ):
+        larger = sum(max(figures.real, figures.kept) > most for figures in description.classes)
+        if larger:
+            classes = "1 class has" if larger == 1 else f"{larger:,} classes have"
+            lines.append(f"- {name}: {classes} more than {most:,} real or kept images; {most:,} of them are used")
+    return lines
+
+
 def plain(description: Description) -> dict[str, Any]:
     """Return the figures as plain values; a figure that a class lacks is None."""
     return {
         "overall": {**_plain(description.overall), "classes_used": dict(description.used)},
         "classes": [_plain(figures) for figures in description.classes],
+        "most_of_class": {"distributions": MOST_PER_CLASS, "ratios": description.compared},
     }
 
 

@@ -1,7 +1,7 @@
 """Sample of a dataset for its card: a bounded number of images of each class, chosen by hash.
 
 Owns the choice. The card of every export has figures, and their cost grows with the square of the size of a class.
-`describe` uses all images.
+`describe` samples only large classes.
 """
 
 from __future__ import annotations
