@@ -206,7 +206,7 @@ class PartTimer:
 
 @contextmanager
 def timed_parts(mixer: Any, timer: PartTimer) -> Iterator[None]:
-    """Measures the parts of a mixer inside the context. None: there is nothing to measure."""
+    """Measures the parts of a mixer inside the context. If `mixer` is None, nothing is measured."""
     with ExitStack() as stack:
         if mixer is not None:
             modules = [sys.modules[each.__module__] for each in type(mixer).__mro__ if "mixers" in each.__module__]
@@ -276,7 +276,7 @@ def _mixer_times(cell: CellSettings, training: Any, now: Callable[[], float]) ->
 
 
 def _step_times(cell: CellSettings, training: Any, plain: Any, now: Callable[[], float]) -> dict[str, Any]:
-    """Returns the times of alternating steps of the plain arm and of the arm, and of the parts of the mixer.
+    """Takes steps of the plain arm and of the arm in turn. Returns their times and those of the parts of the mixer.
 
     Both arms train the same network, so that a cell needs the memory of one training.
 

@@ -99,7 +99,7 @@ def with_new_head(trainings: FinishedTrainings) -> list[dict[str, float]]:
 
 
 def scenes(pictures: Sequence[Picture]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Renders each picture, and the same bird in another scene: (N, 3, 64, 64) uint8 twice."""
+    """Renders each picture, and the same bird in another scene. Returns two tensors (N, 3, 64, 64) uint8."""
     images: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
     for picture in pictures:
         draw = draw_picture(np.random.default_rng(picture.seed))

@@ -33,7 +33,7 @@ _BASES = {
     "real-genaug": "other real images, not mixed",
     "own-genaug": "own context, not mixed",
 }
-"""Arm that is a base -> its short name."""
+"""Short name of each arm with which other arms are compared."""
 _PLACES = {OWN: "own contexts", UNMENTIONED: "contexts never mentioned"}
 _TITLES = {"scratch": "Trained from scratch", "tuned": "Pretrained and fine-tuned"}
 
@@ -69,7 +69,7 @@ QUESTIONS = (
     Question("RandAugment, jitter, blur and erasing, compared with real images alone",
              "RandAugment – real images alone", "heavy", "plain"),
 )  # fmt: skip
-"""Comparisons of the sentences and of the figure."""
+"""The comparisons that the sentences and the figure show."""
 
 
 def section(results: Results) -> list[str]:

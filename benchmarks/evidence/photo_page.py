@@ -126,7 +126,7 @@ def sentences(photos: PhotoResults) -> list[str]:
 
 
 def judgement(photos: PhotoResults) -> str:
-    """Returns one sentence about counterparts and one about mixing, from the intervals of both lengths."""
+    """Returns one sentence about counterparts and one about mixing, from the intervals for both numbers of steps."""
     if not enough_seeds(photos):
         return f"Fewer than {FEWEST_SEEDS} seeds are measured. These are too few for a conclusion."
     return f"{added(photos)} {mixed(photos)}"
@@ -147,7 +147,8 @@ def added(photos: PhotoResults) -> str:
 def mixed(photos: PhotoResults) -> str:
     """Returns the sentence that compares mixed images with the same counterparts that are not mixed.
 
-    It states in how many comparisons of an arm and a number of steps the interval excludes zero.
+    There is one comparison for each arm with mixing and each number of steps. The sentence states in how many of them
+    the interval excludes zero.
     """
     found = [gap(photos, arm, BASE, length) for arm in ("mix", "pixel", "patch") for length in STEPS]
     known = [difference for difference in found if difference is not None and difference.half is not None]
@@ -174,7 +175,7 @@ _ZERO = "the 95 % interval of the difference contains zero."
 
 
 def enough_seeds(photos: PhotoResults) -> bool:
-    """Returns whether each arm has FEWEST_SEEDS seeds with one of the numbers of steps."""
+    """Returns whether each arm has FEWEST_SEEDS seeds for at least one number of steps."""
     return any(min(len(photos.accuracy(arm, length)) for arm in ARMS) >= FEWEST_SEEDS for length in STEPS)
 
 

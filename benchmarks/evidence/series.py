@@ -67,7 +67,8 @@ class Results:
     def of_series(self, series: str, arm: str, net: str, of: Of) -> BySeed:
         """Returns seed -> one number computed from the results of an arm in a series of trainings.
 
-        An arm without generated images (`same_as`) has the scores of the other arm. Seeds with NaN are left out.
+        If a result names another arm in `same_as`, that arm trained on the same images, and its scores are used. Seeds
+        with NaN are left out.
         """
         found: Mapping[str, Mapping[str, Any]] = getattr(self, series)
 

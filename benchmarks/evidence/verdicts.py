@@ -7,7 +7,7 @@ from diffcore_hf.training.comparison.statistics import Difference
 
 NOT_MEASURED = "not measured"
 FEWEST_SEEDS = 3
-"""Number of seeds from which a difference is judged. The interval of two seeds is too wide for a conclusion."""
+"""Smallest number of seeds for a judgement. The interval of two seeds is too wide for a conclusion."""
 
 
 def verdict(gap: Difference | None, seeds: int) -> str:

@@ -5,8 +5,8 @@
     rule = hub.faults.add(*STEPS["tag"], Reset(), times=None)         # into every request
     rule.hits
 
-Rules are tried in order. The first rule is used that matches the request, has skipped `skip` requests and is not used
-up. server.py applies the faults to the sockets.
+Rules are tried in order. The first rule is used that matches the request and has skipped `skip` requests. A rule that
+was applied `times` times is not used again. server.py applies the faults to the sockets.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Cut:
     after: int = 100
 
 
-# Method and path of each step of publishing. A client that cannot send a xorb under a grant posts it.
+# Method and path of each step of publishing. A client that gets no ticket for a xorb sends it with POST.
 STEPS = {
     "create": ("POST", "^/api/repos/create"),
     "info": ("GET", r"^/api/(models|datasets)/[^/]+/[^/?]+(/revision/[^/?]+)?(\?|$)"),
@@ -98,7 +98,7 @@ class Rule:
     hits: int = 0  # how often it was applied
 
     def applies_to(self, method: str, target: str) -> bool:
-        """Returns whether the rule matches a request and is not used up."""
+        """Returns whether the rule matches a request and can still be applied."""
         used_up = self.times is not None and self.hits >= self.times
         return not used_up and bool(self.method.fullmatch(method) and self.path.search(target))
 

@@ -52,7 +52,7 @@ def test_a_learned_token_draws_its_species_and_a_random_token_does_not(tmp_path)
     oracle = Oracle.load()
 
     def right(words):
-        """Returns the share of images in which the oracle sees the species."""
+        """Returns the share of images for which the oracle names the species."""
         prompts = [f"a photo of a {word}, a bird" for word in words for _ in range(IMAGES)]
         images = model.sample(prompts, ["blurry, deformed, low quality"] * len(prompts), range(len(prompts))).images
         pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]

@@ -40,7 +40,7 @@ class StrategyInputs:
     reads: tuple[str, ...]
     """Columns of a unit, keys of generation.base.UNIT_COLUMNS."""
     preparation: Mapping[str, Any] | None = None
-    """Inputs of the preparation beside the references, as plain values; None: the strategy has no preparation."""
+    """Inputs of the preparation except the references, as plain values; None: the strategy has no preparation."""
 
     @classmethod
     def of(cls, name: str, strategy: Strategy) -> StrategyInputs:
@@ -126,8 +126,8 @@ class Inputs:
 
         Args:
             row: index of the row.
-            sha256: hash of its bytes. None if they cannot be read: then the end of the path is used, because the row
-                ids of such rows are only numbered.
+            sha256: hash of the image's bytes. None: they cannot be read. The end of the path is then used, because the
+                row id of such a row contains only a number.
         """
         return sha256 or seeding.digest("unreadable", *_path_end(self._cell(row))).hex()
 

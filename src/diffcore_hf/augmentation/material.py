@@ -97,7 +97,7 @@ class Material:
         return [attempt for attempt in self.sorted_attempts if self.decisions.reason[attempt] == KEPT]
 
     def target_of(self, unit: Unit) -> tuple[int, float] | tuple[None, None]:
-        """Return the drawn class of a unit and its weight in the label; None twice if it is the class of the row."""
+        """Return the drawn class of a unit and its weight in the label; (None, None) if it is the class of the row."""
         if unit.target_label == unit.label:
             return None, None
         return unit.target_label, target_weight(unit.strength, self.recipe.strategy.gamma_label)

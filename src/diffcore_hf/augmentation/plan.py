@@ -234,7 +234,7 @@ def make_plan(source: LoadedSource, recipe: Recipe, words: Mapping[str, str] | N
     candidates = np.flatnonzero(eligible & first_of_class(sha256, labels))
     candidate_order, position = drawing_order(labels[candidates], [row_ids[row] for row in candidates], recipe.seed)
     references = candidates[candidate_order[position[candidate_order] < recipe.filter.references]]
-    # A counterpart of a row that is also in a test split would carry the test image into the training data.
+    # If the image of a row is also in a test split, a counterpart of the row would be a copy of test data for training.
     plannable = np.flatnonzero(eligible & ~in_other_splits(source.sha256, config.split, heldout))
     if not len(plannable):
         raise UserError(
@@ -312,8 +312,8 @@ def _drawn_targets(
 
     Raises:
         UserError: a target class is drawn, but there is no other class, the prompts do not name the class, or the
-            filter compares an image with the row's real image, which shows another class. Or the source has a column
-            with the name of a column of the labels.
+            filter compares an image with the row's real image, which shows another class. Or the source already has a
+            column with a name in TARGET_COLUMNS.
     """
     targets = targets_of(recipe.strategy)
     if targets == "own":
@@ -347,9 +347,9 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
         recipe: the recipe; its `source` names the columns, but `source.path` is not used.
 
     Returns:
-        All columns of the source, then row_id, copy, context, prompt, negative_prompt and seed (of attempt 0), and
-        target_label and strength if the strategy has them, and class_image and control_image if it reads them. The
-        image column is renamed to `source_image`, the name that the stages read.
+        All columns of the source, then row_id, copy, context, prompt, negative_prompt and seed (of attempt 0). The
+        columns target_label and strength follow if the strategy has them, and class_image and control_image if it reads
+        them. The image column is renamed to `source_image`, the name that the stages read.
 
     Raises:
         UserError: the dataset cannot be augmented (see load_source), or the recipe does not fit it (see make_plan).

@@ -60,14 +60,14 @@ class ExplainOptions:
 
     Every arm has maps of the same test images.
 
-    The maps go into saliency.png and the figures into saliency.json, both in the folder of the training. The maps are
-    for the class of the label. They have one scale and are not stretched, so that arms can be compared. With a column
-    of masks, all test images are measured: the share of the map on the object beside the share of the area, and how
-    often the maximum lies on the object, beside chance. Intervals are over the seeds of the training.
+    The maps are written to saliency.png and the figures to saliency.json, both in the folder of the training. The maps
+    are for the class of the label. All maps have one scale of colours, so that arms can be compared. With --mask, all
+    test images are measured. The figures are the share of the map on the object, and how often the maximum of the map
+    lies on the object. Each figure has the value that is expected by chance. Intervals are over the seeds.
     """
 
     arms: tuple[str, ...] = option(
-        (), commas=True, help="Arms to explain, the first one is the reference. []: all arms."
+        (), commas=True, help="Arms to explain; the others are compared with the first one. []: all arms."
     )
     mask: str | None = option(
         None,

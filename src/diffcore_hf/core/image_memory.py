@@ -18,11 +18,11 @@ BUDGET = 870_000_000
 
 
 TRIMMED = 32_000_000
-"""After a larger reservation, freed memory is given back to the system."""
+"""Number of bytes. After a reservation of more bytes, freed memory is returned to the operating system."""
 
 
 class MemoryBudget:
-    """A number of bytes that threads share; a thread that holds a reservation may nest further ones."""
+    """A number of bytes that threads share. A thread that holds a reservation may make further ones inside it."""
 
     def __init__(self, total: int):
         self.total = total
@@ -34,8 +34,9 @@ class MemoryBudget:
     def reserve(self, amount: int) -> Iterator[None]:
         """Wait until `amount` bytes are free, and hold them until the block ends.
 
-        A nested reservation of the same thread takes nothing, because a thread that holds memory while it waits for
-        other threads could wait for ever. An amount above the total waits until no other thread holds memory.
+        A reservation inside another one of the same thread reserves nothing and does not wait. Otherwise, two threads
+        that hold memory could wait for each other for ever. An amount above the total waits until no other thread holds
+        memory.
         """
         if getattr(self._own, "holds", False):
             yield
@@ -61,7 +62,7 @@ decoding = MemoryBudget(BUDGET)
 
 
 def _trim() -> None:
-    """Give freed memory back to the system. The allocator of Linux would keep it for each thread."""
+    """Return freed memory to the operating system. The allocator of Linux would keep it for each thread."""
     if (trim := _malloc_trim()) is not None:
         trim(0)
 

@@ -1,4 +1,4 @@
-"""Roots: the folders that contain the image files of a dataset, for each place that it can be loaded from.
+"""Roots: the folders that contain the image files of a dataset, for each kind of place from which it is loaded.
 
 A snapshot in the Hub cache consists of links into `blobs/`. So a dataset from the Hub has both folders of its own
 repository as roots, and no folder of another repository.

@@ -47,7 +47,7 @@ def require_accepted(licences: Mapping[str, str | None], accepted: str | None) -
     """Check that the user accepts each licence that restricts the result.
 
     Args:
-        licences: name of the source or model for the error -> its licence.
+        licences: name of the source, a model or an adapter, as the error names it -> its licence.
         accepted: key `accept_license` of the recipe: names with commas between them.
 
     Raises:

@@ -34,7 +34,7 @@ class Difficulty:
     leaves: int = 0
     """Number of ellipses in front of the bird."""
     noise: float = 0.0
-    """Standard deviation of the noise of each pixel and channel, of 255."""
+    """Standard deviation of the noise of each pixel and channel, on the scale from 0 to 255."""
 
 
 EASY = Difficulty()
@@ -81,7 +81,7 @@ class Disturbance:
 
 
 def neighbour(species: Species) -> Species:
-    """Returns the similar species with which a species forms a pair. The neighbour of the neighbour is the species."""
+    """Returns the similar species with which a species forms a pair. Each of the two is the neighbour of the other."""
     return SPECIES[species.id ^ 1]
 
 

@@ -1,4 +1,4 @@
-"""Device batches: computes one, and halves the next one if memory runs out.
+"""Device batches: computes one batch, and halves the size of the next batches if memory runs out.
 
 Owns the steps after a lack of memory, and the text of the error. The rule of the size is in core/batch_size.py.
 """

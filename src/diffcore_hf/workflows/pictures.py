@@ -132,7 +132,7 @@ def same_class_pairs(members: Sequence[Ints], most: int, seed: int = 0) -> tuple
         seed: seed of the draw.
 
     Returns:
-        (P,) int64 twice: the rows of each pair.
+        Two arrays (P,) int64: the first and the second row of each pair.
     """
     sizes = np.array([len(rows) for rows in members], np.int64)
     ends = np.cumsum(sizes * (sizes - 1) // 2)

@@ -59,7 +59,7 @@ def check_free_names(config: SourceConfig, features: Features, prefix: str, adde
     Raises:
         UserError: the source has such a column.
     """
-    # The configuration `generated` and the layouts of one image a row have the columns without prefix.
+    # In the configuration `generated` and in the layouts `rows` and `mixed`, the added columns have no prefix.
     if labels := [column for column in (config.image, config.label) if column in schema.TARGET_COLUMNS]:
         raise UserError(
             f"the source's column {labels[0]!r} has a name that the dataset configuration `generated` uses. Rename it "

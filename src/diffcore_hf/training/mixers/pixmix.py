@@ -111,7 +111,7 @@ def _draw_round(random: np.random.Generator, beta: float, severity: int) -> MixR
 
 
 def pixmix(image: Tensor, picture: Tensor, draw: PixMixDraw) -> Tensor:
-    """Apply a draw: twice (3, H, W) uint8 -> (3, H, W) uint8."""
+    """Apply a draw to an image and a picture, both (3, H, W) uint8. Returns (3, H, W) uint8."""
     result = (image if draw.start is None else applied(draw.start, image)).float() / 255
     for each in draw.rounds:
         second = (picture if each.operation is None else applied(each.operation, image)).float() / 255

@@ -1,10 +1,10 @@
-"""Agreement of saliency maps with masks of the object, each figure beside the value that chance gives.
+"""Agreement of saliency maps with masks of the object: figures, each with the value that is expected by chance.
 
-Owns two figures. The energy is the share of a map inside the mask; chance gives the share of the area. The pointing
-game (Zhang et al. 2016, arXiv:1608.00507) asks whether the maximum of a map lies in the mask or close to it.
+Owns two figures. The energy is the share of a map inside the mask; by chance it equals the share of the area. The
+pointing game (Zhang et al. 2016, arXiv:1608.00507) tests whether the maximum of a map lies in the mask or close to it.
 
-A map of zeros shows no place, so both figures have the value of chance. Left-out maps would make networks with many
-such maps look better.
+A map of zeros shows no place, so both figures have the value of chance. If such maps were left out, networks with many
+of them would have better figures.
 """
 
 from __future__ import annotations

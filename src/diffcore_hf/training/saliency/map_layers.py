@@ -1,8 +1,8 @@
 """Layers: finds the layer of a network whose output Grad-CAM reads, and returns this output as a map.
 
 Owns the order in which layers are tried. For a convolutional or hierarchical network they are the stages that timm
-lists, the last first. For a ViT the first is the norm before the last attention: behind it, the tokens of the patches
-do not change the logits of a network that classifies by its class token.
+lists, the last first. For a ViT the first is the norm before the last attention. After it, the tokens of the patches do
+not change the logits of a network that classifies by its class token.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def find_layer(model: nn.Module, shape: tuple[int, int, int], name: str | None =
     Args:
         model: any network.
         shape: (channels, height, width) of its images.
-        name: name of the module to use; None: the layers of this file's first lines are tried.
+        name: name of the module to use; None: the layers are tried in the order that the module docstring describes.
 
     Raises:
         UserError: `name` is not a module of the network, or no layer returns a map that changes the logits.
