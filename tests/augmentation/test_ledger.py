@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -155,6 +156,7 @@ DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "nonsense": lambda path: path.write_bytes(b"PAR1 and nonsense PAR1"),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
 }
 
 

@@ -131,6 +131,10 @@ class Hashes(Sequence[str | None]):
         position = range(len(self))[index]
         return self._text[_HASH * position : _HASH * (position + 1)].rstrip(b" ").decode() or None
 
+    def extend(self, hashes: Sequence[str | None]) -> None:
+        """Add the hashes of further facts."""
+        self._text += "".join([(sha256 or "").ljust(_HASH) for sha256 in hashes]).encode()
+
     def append(self, sha256: str | None) -> None:
         """Add the hash of a further fact."""
         self._text += (sha256 or "").encode().ljust(_HASH)
@@ -167,6 +171,11 @@ class Locations(Sequence[Location]):
         """Add a row of the last path."""
         self._path_of.append(len(self._paths) - 1)
         self._row_of.append(row)
+
+    def extend(self, rows: Sequence[int]) -> None:
+        """Add rows of the last path."""
+        self._path_of.extend([len(self._paths) - 1] * len(rows))
+        self._row_of.extend(rows)
 
     def replace(self, index: int, row: int) -> None:
         """Set the location of one fact to a row of the last path."""
@@ -231,8 +240,16 @@ class Facts:
         rows, has = embedding_rows(table["embedding"])
         hashes = table["source_sha256" if is_reference else "image_sha256"].to_pylist()
         inputs, reasons = table["inputs"].to_pylist(), table["reason"].to_pylist()
+        keys = keys_of(table)
+        if self._all_are_new(keys, inputs):
+            self.keys.update(zip(keys, range(len(self), len(self) + len(keys)), strict=True))
+            self.reasons += reasons
+            self.sha256.extend(hashes)
+            self.locations.extend(range(len(keys)))
+            self.embeddings.extend(rows, has)
+            return
         added: list[int] = []
-        for row, key in enumerate(keys_of(table)):
+        for row, key in enumerate(keys):
             if (wanted := self.wanted(key)) is None:
                 continue
             fits = inputs[row] == wanted
@@ -254,10 +271,16 @@ class Facts:
                 self.reasons[index] = reasons[row]
                 self.sha256.replace(index, hashes[row])
                 self.locations.replace(index, row)
-        if len(added) == len(rows):
-            self.embeddings.extend(rows, has)
-        else:
-            self.embeddings.extend([rows[at] for at in added], [has[at] for at in added])
+        self.embeddings.extend([rows[at] for at in added], [has[at] for at in added])
+
+    def _all_are_new(self, keys: Sequence[AttemptKey], inputs: Sequence[str]) -> bool:
+        """Return whether all facts of a part have the wanted inputs, and keys that no other fact has."""
+        distinct = set(keys)
+        return (
+            len(distinct) == len(keys)
+            and self.keys.keys().isdisjoint(distinct)
+            and list(map(self.wanted, keys)) == inputs
+        )
 
     def __len__(self) -> int:
         return len(self.locations)
@@ -281,13 +304,14 @@ def embedding_rows(column: pa.ChunkedArray) -> tuple[np.ndarray | list[np.ndarra
     Returns:
         ((n, d) array, or n arrays if a row is null or the lengths differ, n flags). The array of a null row is empty.
     """
-    combined = column.combine_chunks()
+    combined = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     values = combined.values.to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
     offsets = combined.offsets.to_numpy()
+    if not combined.null_count and len(combined):
+        width = int(offsets[1] - offsets[0])
+        if width and (offsets[1:] - offsets[:-1] == width).all():
+            return values[offsets[0] : offsets[-1]].reshape(len(combined), width), [True] * len(combined)
     has = combined.is_valid().to_numpy(zero_copy_only=False).tolist()
-    lengths = np.diff(offsets)
-    if len(has) and all(has) and (lengths == lengths[0]).all() and lengths[0]:
-        return values[offsets[0] : offsets[-1]].reshape(len(has), -1), has
     rows = [
         values[start:stop] if flag else values[:0]
         for start, stop, flag in zip(offsets[:-1], offsets[1:], has, strict=True)

@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from diffcore_hf.augmentation.part_files import DamagedPart, Location, check_file, images_in
+from diffcore_hf.augmentation.part_files import DamagedPart, Location, check_file, images_in, open_part
 
 MEMORY_BYTES = 64_000_000
 """Largest number of bytes of images that are kept in memory. More images are written to a file on disk."""
@@ -83,7 +83,7 @@ def image_spool(
 def _copy(path: Path, attempts: Mapping[int, Sequence[int]], spool: ImageSpool) -> None:
     """Check a part and copy its images; `attempts` has the attempts of each row."""
     try:
-        with open(path, "rb") as opened:
+        with open_part(path) as opened:
             check_file(path, opened)
             for row, image in images_in(path, opened, list(attempts)) if attempts else ():
                 for attempt in attempts[row]:

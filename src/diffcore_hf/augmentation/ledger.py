@@ -118,7 +118,7 @@ class Ledger:
         """Compare the bytes of all parts with the hashes in their names, and yield an error for each damaged part."""
         for path in self.all_parts():
             try:
-                with open(path, "rb") as file:
+                with part_files.open_part(path) as file:
                     part_files.check_file(path, file)
             except DamagedPart as damaged:
                 yield damaged

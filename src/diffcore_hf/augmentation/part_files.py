@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +33,8 @@ FACTS_KEY = b"diffcore.facts"
 """Key of the footer with the hash over the facts. Parts of earlier versions do not have it."""
 ROW_GROUP, GROUP_BYTES = 64, 8_000_000
 """Largest number of rows of a row group and its usual number of bytes. An image is read together with its group."""
+SMALL_BYTES = 500_000
+"""Largest size of a part that is read at once."""
 
 _COLUMNS = {
     REFERENCES: ("row_id", "inputs", "source_sha256", "embedding", "reason"),
@@ -101,18 +106,41 @@ def read_facts(path: Path, kind: str) -> pa.Table:
     """
 
     def read() -> tuple[pa.Table, bytes | None]:
-        # A part of an earlier version can lack a column, which is then not in the table.
-        with pa.OSFile(str(path)) as opened, pq.ParquetFile(opened) as file:
+        # A part of an earlier version can lack a column, which is then not in the table. Columns are not read ahead,
+        # because the threads for that take more time than the read.
+        with _arrow_file(path) as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
             table = file.read(columns=list(fact_columns(kind)), use_threads=False)
             return table, (file.metadata.metadata or {}).get(FACTS_KEY)
 
     table, stored = _guarded(path, read)
     if stored is None:
-        with open(path, "rb") as file:
+        with open_part(path) as file:
             check_file(path, file)
     elif stored != _guarded(path, lambda: facts_digest(table)).encode():
         raise DamagedPart(path, "its facts do not have the hash in its footer")
     return table
+
+
+def open_part(path: Path) -> io.BufferedReader:
+    """Open a part for reading. A pipe with the name of a part would block its reader for ever, so it is not opened.
+
+    Raises:
+        DamagedPart: it is not a regular file.
+        FileNotFoundError: there is no such file.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise DamagedPart(path, "it is not a regular file")
+    return open(handle, "rb")
+
+
+def _arrow_file(path: Path) -> pa.NativeFile:
+    """Open a part for Arrow. A small one is read at once, because many reads of a few bytes take more time."""
+    with open_part(path) as file:
+        if os.fstat(file.fileno()).st_size <= SMALL_BYTES:
+            return pa.BufferReader(file.read())
+    return pa.OSFile(str(path))
 
 
 def read_images(locations: Sequence[Location]) -> list[bytes | None]:
@@ -128,7 +156,7 @@ def read_images(locations: Sequence[Location]) -> list[bytes | None]:
         rows.setdefault(path, []).append(row)
     found: dict[Location, bytes | None] = {}
     for path, wanted in rows.items():
-        with open(path, "rb") as file:
+        with open_part(path) as file:
             found |= {(path, row): image for row, image in images_in(path, file, wanted)}
     return [found[location] for location in locations]
 
@@ -182,34 +210,43 @@ def row_count(path: Path) -> int:
     Raises:
         DamagedPart: the file cannot be parsed.
     """
-    return _guarded(path, lambda: pq.read_metadata(path).num_rows)
+
+    def read() -> int:
+        with open_part(path) as file, pa.PythonFile(file) as opened:
+            return int(pq.read_metadata(opened).num_rows)
+
+    return _guarded(path, read)
 
 
 def facts_digest(table: pa.Table) -> str:
     """Return a hash over the values of all columns. It does not depend on how Arrow stores them in memory."""
     digest = hashlib.sha256(str(table.num_rows).encode())
-    for name in sorted(table.column_names):
+    for name, column in sorted(zip(table.column_names, table.columns, strict=True), key=itemgetter(0)):
         digest.update(f"\n{name}\n".encode())
-        for values in _values(table[name].combine_chunks()):
+        for values in _values(column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()):
             digest.update(values)
     return digest.hexdigest()
 
 
 def _values(array: pa.Array) -> Iterator[bytes | memoryview]:
     """Yield the bytes of the validity, lengths and values of a column of texts, numbers or lists of numbers."""
-    if array.null_count:
-        valid = array.is_valid()
+    if nulls := array.null_count:
         yield b"nulls"
+        if nulls == len(array):
+            yield bytes((nulls + 7) // 8)
+            return
+        valid = array.is_valid()
         yield np.packbits(valid.to_numpy(zero_copy_only=False)).tobytes()
-        # The values behind nulls are not defined. Most columns with nulls have no values at all.
-        array = array.filter(valid) if array.null_count < len(array) else array[:0]
+        # The values behind nulls are not defined.
+        array = array.filter(valid)
     if not len(array):
         return
-    if pa.types.is_list(array.type):
+    kind = array.type.id
+    if kind == pa.lib.Type_LIST:
         ends = array.offsets.to_numpy()
         yield _lengths(ends)
         yield from _values(array.values[int(ends[0]) : int(ends[-1])])
-    elif pa.types.is_string(array.type):
+    elif kind == pa.lib.Type_STRING:
         _, offsets, data = array.buffers()
         ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
         yield _lengths(ends)
@@ -234,7 +271,7 @@ def _guarded(path: Path, action: Callable[[], T]) -> T:
     """
     try:
         return action()
-    except FileNotFoundError:
+    except (FileNotFoundError, DamagedPart):
         raise
     except Exception as error:
         if environment_fault(error) is not None:
