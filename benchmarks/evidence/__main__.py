@@ -8,6 +8,7 @@ To measure some cells again:       python -m benchmarks.evidence --again --only 
 To measure cells on photographs:   python -m benchmarks.evidence --photos DIR --only photographs
 To measure the hard world only:    python -m benchmarks.evidence --only hard
 To measure the strategies only:    python -m benchmarks.evidence --only strategies
+To measure their first 32 cells:   python -m benchmarks.evidence --only strategies --seeds 0,1 --most 32
 
 A cell is one measurement. Its result is one file in out/evidence/cells. `--pack` moves this file into the file of its
 series in benchmarks/evidence/results. `--page` writes the page from the files of the series. A cell that has a result
@@ -92,6 +93,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--page", action="store_true", help="write the page from the packed files, measure nothing")
     parser.add_argument("--again", action="store_true", help="also measure cells whose results are packed")
     parser.add_argument("--only", default="", help="first characters of the names of the cells, e.g. trainings/gamma-2")
+    parser.add_argument("--most", type=int, help="use only the first cells of the list; default: all cells")
     parser.add_argument("--seeds", type=numbers, default=SEEDS, help="seeds of contexts, images, generation, training")
     parser.add_argument("--photos", type=Path, help="folder of datasets of photographs; without it they are left out")
     parser.add_argument("--workers", type=int, default=2, help="number of processes, each with one thread")
@@ -118,7 +120,7 @@ def main() -> int:
     measured: set[str] = set()
     failed = 0
     while True:
-        chosen = [cell for cell in _chosen(args, store) if cell.name.startswith(args.only)]
+        chosen = [cell for cell in _chosen(args, store) if cell.name.startswith(args.only)][: args.most]
         if not chosen:
             sys.exit(f"no cell has a name that begins with '{args.only}' (--only). --list prints the names")
         due = pending(chosen, store, again=args.again)

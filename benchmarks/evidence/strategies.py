@@ -99,17 +99,19 @@ class StrategyArm:
 
 
 def tiers() -> list[list[StrategyArm]]:
-    """Returns the arms in groups. Each group is measured with every seed before the next one.
+    """Returns the arms in two groups: those that decide between the sources, and the other ways to use the images.
 
-    The groups are: every source, equal cost, ways of use, the filter with `append`, and the filter with the other ways.
+    The first group has every source with `append`, then equal cost, then the filter with `append`.
     """
     others = [way for way in WAYS if way != "append"]
+    deciding = [
+        *(StrategyArm(source, "append") for source in SOURCES),
+        *(StrategyArm(source, COST) for source in STRATEGIES if images_at_equal_cost(source) != IMAGES),
+        *(StrategyArm(source, "append", BEST) for source in STRATEGIES),
+    ]
     return [
-        [StrategyArm(source, "append") for source in SOURCES],
-        [StrategyArm(source, COST) for source in STRATEGIES if images_at_equal_cost(source) != IMAGES],
-        [StrategyArm(source, way) for source in STRATEGIES for way in others],
-        [StrategyArm(source, "append", BEST) for source in STRATEGIES],
-        [StrategyArm(source, way, BEST) for source in STRATEGIES for way in others],
+        deciding,
+        [StrategyArm(source, way, keep) for keep in ("all", BEST) for way in others for source in STRATEGIES],
     ]
 
 

@@ -19,6 +19,7 @@ from benchmarks.evidence.strategies import (
     WAY_WORDS,
     WAYS,
     StrategyArm,
+    cells,
     images_at_equal_cost,
 )
 from benchmarks.evidence.verdicts import FEWEST_SEEDS, NOT_MEASURED, verdict
@@ -45,8 +46,10 @@ def section(results: Results) -> list[str]:
         return [_SETTING, "**Not measured yet.**"]
     return [
         _SETTING,
-        "**Equal images.** The images are used with `append`, and all are kept:",
-        _sources(results, {name: StrategyArm(name, "append") for name in SOURCES}),
+        _extent(results),
+        "**Equal images.** The images are used with `append`, and all are kept. The row *real images alone* is the "
+        "training of the same network with as many steps and without generated images:",
+        _sources(results, {name: StrategyArm(name, "append") for name in SOURCES}, alone=True),
         "**Equal cost.** The images are used with `append`, and all are kept. The first row is that of the table "
         "above:",
         _sources(results, {name: _at_equal_cost(name) for name in STRATEGIES}),
@@ -62,6 +65,18 @@ def section(results: Results) -> list[str]:
         "\n".join(f"- {sentence}" for sentence in sentences(results)),
         _LIMIT,
     ]
+
+
+def _extent(results: Results) -> str:
+    """Returns how many cells are measured, and with how many seeds."""
+    planned = {cell.name.partition("/")[2] for cell in cells()}
+    measured = sorted(planned & set(results.strategies))
+    seeds = {name.rpartition("-")[2] for name in measured}
+    counted = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    text = f"{len(measured)} of {len(planned)} cells are measured, with {counted}."
+    if len(measured) == len(planned):
+        return text
+    return f"{text} The other cells are *{NOT_MEASURED}*. Differences are judged from {FEWEST_SEEDS} seeds on."
 
 
 def accuracy(results: Results, arm: StrategyArm, group: str = UNMENTIONED) -> BySeed:
@@ -81,10 +96,19 @@ def _verdict(results: Results, arm: StrategyArm, base: StrategyArm) -> str:
     return verdict(_gap(results, arm, base), len(set(accuracy(results, arm)) & set(accuracy(results, base))))
 
 
-def _sources(results: Results, arms: Mapping[str, StrategyArm]) -> str:
+def _alone(results: Results, base: StrategyArm) -> list[str]:
+    """Returns the row of the arm without generated images, from series `trainings`."""
+    scores = [results.accuracy("plain", NET, group) for group in GROUPS]
+    gap = points(difference(scores[GROUPS.index(UNMENTIONED)], accuracy(results, base)))
+    return ["real images alone", str(len(scores[0])), "0", "0", "–",
+            *(percent(values) if values else NOT_MEASURED for values in scores), gap or NOT_MEASURED]  # fmt: skip
+
+
+def _sources(results: Results, arms: Mapping[str, StrategyArm], *, alone: bool = False) -> str:
+    """Returns the table of some arms. If `alone` is true, its first row is the arm without generated images."""
     head = ["strategy", "seeds", "images", "thousand evaluations", "with the right species, %", *GROUPS,
             "*never mentioned*, difference to the row *base*"]  # fmt: skip
-    rows = []
+    rows = [_alone(results, arms[BASE])] if alone else []
     for name, arm in arms.items():
         scores = [accuracy(results, arm, group) for group in GROUPS]
         images = results.of_series(SERIES, arm.name, NET, lambda result: result["generated"])
@@ -146,6 +170,7 @@ def sentences(results: Results) -> list[str]:
     named = append(BASE)
     filtered = [(StrategyArm(name, way, BEST), StrategyArm(name, way)) for name in STRATEGIES for way in WAYS]
     return [
+        f"`text_to_image` with six contexts, compared with real images alone: {_compared_with_alone(results, named)}.",
         f"Strategy, equal images: {_best(results, {name: append(name) for name in STRATEGIES})}",
         f"Strategy, equal cost: {_best(results, {name: _at_equal_cost(name) for name in STRATEGIES})}",
         f"No context in the prompt, compared with six contexts: {_verdict(results, append('none'), named)}.",
@@ -157,6 +182,11 @@ def sentences(results: Results) -> list[str]:
         f"Way of use: {_chosen_way(results)}",
         f"The default filter, compared with all images: {_counted(results, filtered)}",
     ]
+
+
+def _compared_with_alone(results: Results, arm: StrategyArm) -> str:
+    alone, scores = results.accuracy("plain", NET, UNMENTIONED), accuracy(results, arm)
+    return verdict(difference(scores, alone), len(set(scores) & set(alone)))
 
 
 def _best(results: Results, arms: Mapping[str, StrategyArm]) -> str:
