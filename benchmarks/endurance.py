@@ -33,6 +33,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 import numpy as np
 import tiny_models
+import tiny_towers
 import worker_processes
 from run_folders import published
 from small_photos import write_photos
@@ -79,7 +80,7 @@ class Bench:
     def __init__(self, directory: Path):
         self.directory = directory
         self.source = write_photos(directory / "photos", list(PHOTOS))
-        tiny_models.seeded(tiny_models.save_clip, directory / "clip")
+        tiny_models.seeded(tiny_towers.save_clip, directory / "clip")
         # This run imports all modules in this process. Forked processes share them and need not import them again.
         augment.run(self.recipe("alone"), progress=False)
         started = time.monotonic()

@@ -41,6 +41,7 @@ from testing.hub_double.faults import STEPS, Cut, LostReply, Reset, ResetMidBody
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 import tiny_models
+import tiny_towers
 from small_photos import write_photos
 
 STEPS_OF = {
@@ -249,7 +250,7 @@ def folders(directory: Path) -> tuple[Path, Path]:
     from diffcore_hf.workflows.export import export
 
     tiny_models.seeded(tiny_models.sd).save_pretrained(directory / "sd")
-    tiny_models.seeded(tiny_models.save_clip, directory / "clip")
+    tiny_models.seeded(tiny_towers.save_clip, directory / "clip")
     recipe = build_recipe(
         {
             "source": {"path": str(write_photos(directory / "photos", [4, 3, 3]))},

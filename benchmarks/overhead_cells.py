@@ -1,8 +1,9 @@
 """Measures one cell of the overhead of mixing: one arm with one network and one batch size, against the plain arm.
 
-Owns the settings of a cell, the interleaved steps, the times of the parts of a mixer, and the files of the results. The
-table is in overhead_page.py. Every cell has a process of its own (`python -m benchmarks.overhead_cells SETTINGS`), so
-that its peak memory is known and a lack of memory stops only this cell.
+Owns the settings of a cell, the interleaved steps, and the files of the results. The parts of a mixer are in
+overhead_parts.py, the clock is in overhead_device.py, and the table is in overhead_page.py. Every cell has a process of
+its own (`python -m benchmarks.overhead_cells SETTINGS`), so that its peak memory is known and a lack of memory stops
+only this cell.
 """
 
 from __future__ import annotations
@@ -10,20 +11,18 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+from benchmarks.overhead_device import clock_of, device_name, peak_bytes
+from benchmarks.overhead_parts import PARTS, PartTimer, timed_parts
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import canonical_json, write_atomic
 
@@ -42,13 +41,6 @@ EXTRA_ARMS: dict[str, dict[str, Any]] = {
 }
 """Arms of the table that a training recipe does not have, or has with other options. Arm `mix` mixes every image, which
 is the worst case. The maps of `attentive_cutmix_row` are computed before the first step, which is not timed."""
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "saliency": ("maps", "input_gradient", "activation_maps", "averaged.forward", "generator.forward"),
-    "pairing": ("_draws", "partner_index"),
-    "cut": ("minimal_labels", "joint_outputs"),
-}
-"""Part of a mixer -> its methods and functions. The time of a mixer that is in none of them is the part `copy`."""
-PARTS = (*SECTIONS, "copy")
 _SERIES = ("plain", "arm", "plain_load", "arm_load")
 _PACKAGES = ("torch", "torchvision", "timm")
 
@@ -172,61 +164,6 @@ def measured(cell: CellSettings) -> dict[str, Any]:
         raise
 
 
-class PartTimer:
-    """Measures the time in the parts of a mixer; a part inside another part belongs to the outer one."""
-
-    def __init__(self, now: Callable[[], float]):
-        self._now = now
-        self._active: list[str] = []
-        self.seconds: dict[str, float] = {}
-
-    def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns a function that measures each call of `function`."""
-
-        def call(*args: Any, **keys: Any) -> Any:
-            if self._active not in ([], ["mixer"]) or part in self._active:
-                return function(*args, **keys)
-            self._active.append(part)
-            start = self._now()
-            try:
-                return function(*args, **keys)
-            finally:
-                self._active.pop()
-                self.seconds[part] = self.seconds.get(part, 0.0) + self._now() - start
-
-        return call
-
-    def take(self) -> dict[str, float]:
-        """Returns the seconds of `mixer` and of each part since the last call, and sets them to zero."""
-        seconds, self.seconds = self.seconds, {}
-        parts = {part: seconds.get(part, 0.0) for part in SECTIONS}
-        total = seconds.get("mixer", 0.0)
-        return {"mixer": total, **parts, "copy": max(0.0, total - sum(parts.values()))}
-
-
-@contextmanager
-def timed_parts(mixer: Any, timer: PartTimer) -> Iterator[None]:
-    """Measures the parts of a mixer inside the context. If `mixer` is None, nothing is measured."""
-    with ExitStack() as stack:
-        if mixer is not None:
-            modules = [sys.modules[each.__module__] for each in type(mixer).__mro__ if "mixers" in each.__module__]
-            for part, names in SECTIONS.items():
-                for name in names:
-                    for owner, attribute in _owners(mixer, modules, name):
-                        function = timer.timed(part, getattr(owner, attribute))
-                        stack.enter_context(mock.patch.object(owner, attribute, function))
-            stack.enter_context(mock.patch.object(mixer, "forward", timer.timed("mixer", mixer.forward)))
-        yield
-
-
-def _owners(mixer: Any, modules: list[Any], name: str) -> list[tuple[Any, str]]:
-    """Returns each object that has the function `name`, and its attribute there."""
-    path, _, attribute = name.rpartition(".")
-    owner = getattr(mixer, path, None) if path else mixer
-    methods = [owner] if hasattr(owner, attribute) else []
-    return [(each, attribute) for each in [*methods, *(each for each in modules if hasattr(each, name))]]
-
-
 def _measured(cell: CellSettings) -> dict[str, Any]:
     import torch
 
@@ -249,7 +186,7 @@ def _measured(cell: CellSettings) -> dict[str, Any]:
     folder = Path(cell.data).with_name("training")
     accelerator = make_accelerator(arm, folder)
     training = loop.Training(arm, load_data(arm.data, arm.mix), 0, folder, accelerator)
-    now = clock_of(cell, accelerator.device)
+    now = clock_of(accelerator.device, cell.threads, cell.workers)
     times = _mixer_times(cell, training, now) if cell.mixer_only else _step_times(cell, training, arms[PLAIN], now)
     return {
         **times,
@@ -344,43 +281,6 @@ class _Steps:
         times.append(self._now())
         training.step += 1
         return times[1] - times[0], times[2] - times[1]
-
-
-def clock_of(cell: CellSettings, device: Any) -> Callable[[], float]:
-    """Returns the clock of a measurement.
-
-    On one CPU thread this is the CPU time of the process, which depends less on other processes than the elapsed time.
-    On a GPU, the clock waits until the device has finished.
-    """
-    import torch
-
-    if device.type == "cpu" and cell.threads == 1 and cell.workers == 0:
-        return time.process_time
-    if device.type != "cuda":
-        return time.perf_counter
-
-    def now() -> float:
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    return now
-
-
-def peak_bytes(device: Any) -> int:
-    """Returns the largest memory so far: of this process, or of the tensors on a GPU."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def device_name(device: Any) -> str:
-    """Returns the name of a GPU, or the architecture of the processor."""
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
 
 
 def overheads(plain: list[float], arm: list[float]) -> tuple[float, float, float]:

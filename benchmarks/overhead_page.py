@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
-from benchmarks.overhead_cells import PARTS, PLAIN, overheads
+from benchmarks.overhead_cells import PLAIN, overheads
+from benchmarks.overhead_parts import PARTS
 from benchmarks.report import paragraphs, table
 from diffcore_hf.training.mixers.names import MIXERS
 

@@ -42,10 +42,11 @@ def pytest_collection_finish() -> None:
 def tiny(tmp_path_factory) -> dict[str, str]:
     """Returns the folders of a tiny random StableDiffusionPipeline (`sd`) and CLIPModel (`clip`)."""
     import tiny_models
+    import tiny_towers
 
     root = tmp_path_factory.mktemp("tiny")
     tiny_models.seeded(tiny_models.sd).save_pretrained(root / "sd")
-    tiny_models.seeded(tiny_models.save_clip, root / "clip")
+    tiny_models.seeded(tiny_towers.save_clip, root / "clip")
     return {"sd": str(root / "sd"), "clip": str(root / "clip")}
 
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from benchmarks import overhead, overhead_cells, overhead_page, photos
-from benchmarks.overhead_cells import CellSettings, PartTimer
+from benchmarks.overhead_cells import CellSettings
 from benchmarks.overhead_page import PlainTimes
+from benchmarks.overhead_parts import PARTS, PartTimer
 from diffcore_hf.training.mixers.names import MIXERS
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +26,7 @@ def result(
 ) -> dict:
     """Returns a stored result in which every plain step and every loading takes the same time."""
     count = len(times)
-    parts = dict.fromkeys(("mixer", *overhead_cells.PARTS), [0.0] * count) | keys.pop("parts", {})
+    parts = dict.fromkeys(("mixer", *PARTS), [0.0] * count) | keys.pop("parts", {})
     seconds = {"plain": [plain] * count, "arm": list(times), "plain_load": [1.0] * count, "arm_load": [1.0] * count}
     figures = {"seconds": seconds, "parts": parts, "peak": 2_000_000_000, "device_name": "x86_64"}
     return overhead_cells.complete(CellSettings(arm, "resnet50", batch), figures) | keys
@@ -75,7 +76,7 @@ def test_a_goal_is_compared_with_the_time_of_the_step(arm, times, cut, expected)
 
 
 def test_a_mixer_alone_is_compared_with_the_plain_steps_of_other_cells():
-    parts = {part: [0.0] for part in overhead_cells.PARTS} | {"mixer": [0.2], "saliency": [0.1]}
+    parts = {part: [0.0] for part in PARTS} | {"mixer": [0.2], "saliency": [0.1]}
     alone = result("saliencymix", times=(), parts=parts, peak=None)
     others = [result("plain", plain=4.0), result("mixup", plain=4.0), result("mixup", plain=9.0, batch=32)]
     assert overhead_page.plain_times(alone, [alone, *others]) == (4.0, 1.0)
@@ -115,7 +116,7 @@ MEMORY = "no times is measured with one training step of the arm"
 def test_the_page_gives_the_number_of_measurements_of_each_kind_of_row(kinds, sentences):
     results = {
         "steps": result(times=(3.0, 3.0)),
-        "alone": result("snapmix", times=(), parts=dict.fromkeys(("mixer", *overhead_cells.PARTS), [0.1] * 3)),
+        "alone": result("snapmix", times=(), parts=dict.fromkeys(("mixer", *PARTS), [0.1] * 3)),
         "memory": result("plain", times=()),
         "reason": {**result("transmix"), "reason": "no class token"},
     }
@@ -179,8 +180,8 @@ def test_cells_are_measured_once_and_become_rows_of_the_page(tmp_path, capsys, t
     assert "| `transmix` | 4 | not possible: mixer.name is transmix, but this network" in shown
     stored = json.loads((folder / "cpu" / "test_resnet-32" / "4" / "puzzlemix.json").read_text(encoding="utf-8"))
     parts = {name: values[-1] for name, values in stored["parts"].items()}
-    assert all(parts[name] > 0 for name in overhead_cells.PARTS)
-    assert parts["mixer"] == pytest.approx(sum(parts[name] for name in overhead_cells.PARTS))
+    assert all(parts[name] > 0 for name in PARTS)
+    assert parts["mixer"] == pytest.approx(sum(parts[name] for name in PARTS))
     assert stored["repeats"] == 2 and len(stored["seconds"]["arm"]) == 2 and stored["peak"] > 0
     page = written.read_text(encoding="utf-8")
     assert page.startswith(f"# Performance\n\n## Another\n\nstays\n\n## {overhead_page.TITLE}\n\n### test_resnet at 32")
@@ -207,7 +208,7 @@ def fake(cell: CellSettings) -> dict:
     """Returns a measurement of a cell without measuring."""
     times = [] if cell.mixer_only else [1.0] * cell.repeats
     seconds = {"plain": times, "arm": times, "plain_load": times, "arm_load": times}
-    parts = dict.fromkeys(("mixer", *overhead_cells.PARTS), [0.1] * cell.repeats)
+    parts = dict.fromkeys(("mixer", *PARTS), [0.1] * cell.repeats)
     return {"seconds": seconds, "parts": parts, "peak": None if cell.mixer_only else 10**9, "device_name": "x"}
 
 

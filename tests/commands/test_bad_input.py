@@ -259,8 +259,9 @@ def test_an_export_into_the_folder_of_its_own_run_is_refused(work_folder, capsys
 
 def test_a_policy_that_needs_a_text_tower_is_refused_without_it(work_folder, capsys, tmp_path_factory):
     import tiny_models
+    import tiny_towers
 
-    tower = tiny_models.seeded(tiny_models.save_clip_vision, tmp_path_factory.mktemp("tower") / "clip")
+    tower = tiny_models.seeded(tiny_towers.save_clip_vision, tmp_path_factory.mktemp("tower") / "clip")
     policy = ("--filter.path", str(tower), "--filter.policy", "{name: rank, by: text}")
     line = refused(work_folder, capsys, "augment", "recipe.yaml", "--output", "out", *policy)
     assert "text" in line

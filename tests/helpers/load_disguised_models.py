@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import tiny_models
+import tiny_towers
 from audit import Audit
 from model_folders import Outside, write_outside
 
@@ -126,7 +127,7 @@ def main(root: Path) -> dict[str, Any]:
     """Return the report of all folders: error and events."""
     outside = write_outside(root / "outside")
     intact = {"tower": root / "clip", "pipeline": root / "sd"}
-    tiny_models.save_clip(intact["tower"])
+    tiny_towers.save_clip(intact["tower"])
     tiny_models.seeded(tiny_models.sd).save_pretrained(intact["pipeline"])
     for kind, folder in intact.items():
         load(kind, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import tiny_models
+import tiny_towers
 
 
 @pytest.fixture(scope="session")
@@ -19,4 +20,4 @@ def pipelines(tmp_path_factory):
 def towers(tmp_path_factory):
     """Returns the folders of saved tiny image towers by name."""
     root = tmp_path_factory.mktemp("towers")
-    return {name: tiny_models.seeded(save, root / name) for name, save in tiny_models.TOWERS.items()}
+    return {name: tiny_models.seeded(save, root / name) for name, save in tiny_towers.TOWERS.items()}

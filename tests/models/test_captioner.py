@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tiny_models
+import tiny_towers
 from PIL import Image
 
 from diffcore_hf.config.augment import CaptionerConfig
@@ -14,7 +15,7 @@ from diffcore_hf.models.library_classes import is_captioner
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_models.seeded(tiny_models.save_captioner, tmp_path_factory.mktemp("captioner") / "blip")
+    return tiny_models.seeded(tiny_towers.save_captioner, tmp_path_factory.mktemp("captioner") / "blip")
 
 
 def test_a_caption_has_words_and_is_the_same_in_any_order(folder):

@@ -8,6 +8,7 @@ import shutil
 import diffusers
 import pytest
 import tiny_models
+import tiny_towers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -117,7 +118,7 @@ def test_weights_that_do_not_agree_with_the_tower_give_a_one_line_error(change, 
 
 
 def test_the_classifier_of_the_class_that_was_saved_is_not_used(tmp_path):
-    tiny_models.seeded(tiny_models.save_dinov2, tmp_path)
+    tiny_models.seeded(tiny_towers.save_dinov2, tmp_path)
     config = transformers.Dinov2Config.from_pretrained(tmp_path)
     transformers.Dinov2ForImageClassification(config).save_pretrained(tmp_path)
     assert ImageTower(FilterConfig(path=str(tmp_path))).load().config.model_type == "dinov2"
@@ -134,7 +135,7 @@ def test_weights_of_a_constant_that_the_library_computes_are_ignored(pipelines, 
 def test_a_safety_checker_and_an_old_name_of_its_processor_are_loaded(tmp_path):
     from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 
-    tiny_models.save_clip(tmp_path / "clip")
+    tiny_towers.save_clip(tmp_path / "clip")
     config = transformers.CLIPConfig.from_pretrained(tmp_path / "clip")
     tiny_models.sd(StableDiffusionSafetyChecker(config)).save_pretrained(tmp_path / "sd")
     index = tmp_path / "sd" / "model_index.json"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_adapters
 import tiny_models
 import torch
 from denoising_steps import recorded_steps
@@ -29,8 +30,8 @@ def structured(pipelines, tmp_path_factory):
     root = tmp_path_factory.mktemp("structure")
     weights = {}
     for name in FAMILIES:
-        control = tiny_models.seeded(tiny_models.save_controlnet, name, root / name / "control")
-        adapter = tiny_models.seeded(tiny_models.save_ip_adapter, name, root / name / "adapter")
+        control = tiny_models.seeded(tiny_adapters.save_controlnet, name, root / name / "control")
+        adapter = tiny_models.seeded(tiny_adapters.save_ip_adapter, name, root / name / "adapter")
         weights[name] = (
             ControlNet(str(control), None, 0.75),
             IPAdapter(str(adapter), None, "ip_adapter.safetensors", "image_encoder", 0.6),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import timm
 import tiny_models
+import tiny_towers
 import torch
 from PIL import Image
 from transformers import AutoImageProcessor
@@ -59,7 +60,7 @@ def test_embeddings_equal_the_normalised_features_of_the_model(towers):
     assert torch.allclose(dino.embed(images()), by_hand / by_hand.norm(dim=1, keepdim=True), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", list(tiny_models.TOWERS))
+@pytest.mark.parametrize("name", list(tiny_towers.TOWERS))
 def test_a_tensor_and_the_pil_image_of_its_pixels_have_equal_embeddings(name, towers):
     tower = ImageTower(FilterConfig(path=str(towers[name])))
     for image in images():
@@ -110,7 +111,7 @@ def test_a_tower_without_text_returns_no_text_embeddings(name, towers):
 
 
 def test_a_tower_with_an_unreadable_tokenizer_returns_no_text_embeddings(tmp_path, caplog):
-    path = tiny_models.seeded(tiny_models.save_siglip, tmp_path)
+    path = tiny_models.seeded(tiny_towers.save_siglip, tmp_path)
     for file in path.glob("*token*"):
         file.unlink()
     tower = ImageTower(FilterConfig(path=str(path)))
@@ -149,7 +150,7 @@ def test_the_loaded_processor_equals_the_processor_in_the_record(towers):
 def test_a_model_that_is_not_an_image_tower_is_refused(pipelines, tmp_path):
     with pytest.raises(ValueError, match="not an image tower of transformers"):
         resolve_filter(FilterConfig(path=str(pipelines["SD"])))
-    path = tiny_models.seeded(tiny_models.save_dinov2, tmp_path)
+    path = tiny_models.seeded(tiny_towers.save_dinov2, tmp_path)
     from safetensors.torch import load_file, save_file
 
     weights = load_file(path / "model.safetensors")
@@ -160,7 +161,7 @@ def test_a_model_that_is_not_an_image_tower_is_refused(pipelines, tmp_path):
 
 
 def test_unreadable_weights_give_a_one_line_error(tmp_path):
-    path = tiny_models.seeded(tiny_models.save_dinov2, tmp_path)
+    path = tiny_models.seeded(tiny_towers.save_dinov2, tmp_path)
     (path / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00not json")
     with pytest.raises(
         UserError, match=r"model.safetensors cannot be read as safetensors: .*header.* Download the model again"
@@ -171,7 +172,7 @@ def test_unreadable_weights_give_a_one_line_error(tmp_path):
 
 @pytest.mark.parametrize("sizes", [{"crop_size": {"height": 10**6, "width": 10**6}}, {"size": {"shortest_edge": 5000}}])
 def test_a_processor_that_makes_huge_images_gives_a_one_line_error(sizes, tmp_path):
-    tiny_models.seeded(tiny_models.save_clip, tmp_path / "clip")
+    tiny_models.seeded(tiny_towers.save_clip, tmp_path / "clip")
     processor = AutoImageProcessor.from_pretrained(tmp_path / "clip")
     for name, size in sizes.items():
         setattr(processor, name, size)
@@ -183,7 +184,7 @@ def test_a_processor_that_makes_huge_images_gives_a_one_line_error(sizes, tmp_pa
 def test_a_long_image_that_would_take_gigabytes_is_not_resized(tmp_path, monkeypatch):
     from diffcore_hf.models import towers
 
-    tiny_models.seeded(tiny_models.save_clip, tmp_path / "clip")
+    tiny_models.seeded(tiny_towers.save_clip, tmp_path / "clip")
     tower = ImageTower(FilterConfig(path=str(tmp_path / "clip")))
     tower.prepare(torch.zeros(3, 4, 200, dtype=torch.uint8))
     monkeypatch.setattr(towers, "MOST_PREPARED", 1000)

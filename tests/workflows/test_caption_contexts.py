@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import tiny_models
+import tiny_towers
 import torch
 from datasets import Dataset
 from run_folders import go, manifest, published, rows
@@ -25,7 +26,7 @@ NAMED = "a photo of a bird sitting on a branch"
 
 @pytest.fixture(scope="module")
 def captioner(tmp_path_factory):
-    return tiny_models.seeded(tiny_models.save_captioner, tmp_path_factory.mktemp("captioner") / "blip")
+    return tiny_models.seeded(tiny_towers.save_captioner, tmp_path_factory.mktemp("captioner") / "blip")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import tiny_adapters
 import tiny_models
 from run_folders import go, manifest, rows
 
@@ -30,8 +31,8 @@ def keys_of(name, folder):
     """Returns the keys of a recipe for a strategy; `edit` and `structure` need weights of their own."""
     keys = {**KEYS, "strategy": {"name": name, "options": OPTIONS.get(name)}}
     if name == "structure":
-        control = tiny_models.seeded(tiny_models.save_controlnet, "SD", folder / "control")
-        adapter = tiny_models.seeded(tiny_models.save_ip_adapter, "SD", folder / "adapter")
+        control = tiny_models.seeded(tiny_adapters.save_controlnet, "SD", folder / "control")
+        adapter = tiny_models.seeded(tiny_adapters.save_ip_adapter, "SD", folder / "adapter")
         keys["strategy"]["options"] = {"controlnet": str(control), "ip_adapter": str(adapter)}
     if name == "edit":
         tiny_models.seeded(tiny_models.instruct_pix2pix).save_pretrained(folder)

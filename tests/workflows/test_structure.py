@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import tiny_adapters
 import tiny_models
 from datasets import Dataset, Image, load_dataset
 from run_folders import go, manifest, published
@@ -22,8 +23,8 @@ def weights(tmp_path_factory):
     """Returns a folder with a ControlNet and an IP-Adapter for tiny models of Stable Diffusion and SDXL."""
     root = tmp_path_factory.mktemp("weights")
     for family in ("SD", "SDXL"):
-        tiny_models.seeded(tiny_models.save_controlnet, family, root / f"control-{family}")
-        tiny_models.seeded(tiny_models.save_ip_adapter, family, root / f"adapter-{family}")
+        tiny_models.seeded(tiny_adapters.save_controlnet, family, root / f"control-{family}")
+        tiny_models.seeded(tiny_adapters.save_ip_adapter, family, root / f"adapter-{family}")
     return root
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tiny_models
+import tiny_towers
 from datasets import Dataset, Features, Image, Value
 
 from diffcore_hf.config.augment import FilterConfig, ModelConfig, Recipe, SourceConfig
@@ -24,7 +25,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tower(tmp_path_factory):
     """Returns the recipe section of a tiny image tower."""
-    return FilterConfig(path=str(tiny_models.seeded(tiny_models.save_clip, tmp_path_factory.mktemp("models") / "clip")))
+    return FilterConfig(path=str(tiny_models.seeded(tiny_towers.save_clip, tmp_path_factory.mktemp("models") / "clip")))
 
 
 @pytest.fixture
