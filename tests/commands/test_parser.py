@@ -14,7 +14,8 @@ from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.fields import documented_keys, leaves
 from diffcore_hf.config.mappings import to_mapping
 
-AUGMENT = {"grace": 30.0, "workers": None, "worker": None, "share_only": False, "crash_suspended": False}
+AUGMENT = {"grace": 30.0, "workers": None, "address": None, "worker": None}
+AUGMENT |= {"share_only": False, "crash_suspended": False}
 PLAN = {"fetch": False, "probe": False, "prepare": None, "report": None, "lint": False, "deny": None}
 PREVIEW = {"samples": None, "mixed": False, "batch": (), "config": None}
 

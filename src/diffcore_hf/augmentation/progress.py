@@ -25,9 +25,12 @@ class Progress:
             dynamic_ncols=True,
         )
         self._bar.set_postfix_str("real images")
+        self.added = 0
+        """Sum of the numbers that `add` received."""
 
     def add(self, count: int) -> None:
         """Show that `count` more images are done."""
+        self.added += count
         self._bar.update(count)
 
     def expect(self, due: int) -> None:

@@ -114,13 +114,13 @@ def _augment(command: Command, grace: float) -> int:
         recipe = _recipe(command)
         from diffcore_hf.augmentation import summary
         from diffcore_hf.augmentation.executors.environment import share_of
-        from diffcore_hf.augmentation.executors.processes import number_of_processes
+        from diffcore_hf.augmentation.executors.starting import workers_of
         from diffcore_hf.workflows.augment import run
         from diffcore_hf.workflows.plan import projection
 
         options = command.options
         share = share_of(options["worker"], os.environ, only=options["share_only"])
-        workers = None if options["workers"] is None else number_of_processes(options["workers"])
+        workers = workers_of(options["workers"], options["address"])
         quiet_libraries()
     crash_suspended = options["crash_suspended"]
     result = run(recipe, grace=grace, share=share, workers=workers, crash_suspended=crash_suspended)

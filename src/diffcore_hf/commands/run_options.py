@@ -22,10 +22,18 @@ class AugmentOptions:
     workers: str | None = option(
         None,
         help=(
-            "Number of processes to start on this machine, or auto for one process per GPU. null: this process does "
-            "the work."
+            "Number of processes to start on this machine, or auto for one process per GPU, or ray for workers on all "
+            "nodes of a Ray cluster: one per GPU or, without GPUs, one per node. null: this process does the work."
         ),
         example="8",
+    )
+    address: str | None = option(
+        None,
+        help=(
+            "Address of the Ray cluster for --workers ray, as ray start --head prints it. null: the cluster of "
+            "RAY_ADDRESS, else the one that runs on this machine, else a new one that ends with this program."
+        ),
+        example="10.0.0.1:6379",
     )
     worker: str | None = option(
         None,

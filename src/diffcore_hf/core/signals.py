@@ -74,6 +74,11 @@ def requested() -> int | None:
     return _state.received[0] if _state.received else None
 
 
+def received() -> tuple[int, ...]:
+    """Return the numbers of all signals that were received, in their order."""
+    return tuple(_state.received)
+
+
 def exit_status(error: KeyboardInterrupt) -> int:
     """Return the exit status after an interruption: 128 plus the number of the signal."""
     return 128 + (error.number if isinstance(error, Stopped) else int(signal.SIGINT))
@@ -176,6 +181,20 @@ def passed_on(pid: int) -> Iterator[None]:
         yield
     finally:
         _state.children.discard(pid)
+
+
+@contextmanager
+def unchanged_handlers() -> Iterator[None]:
+    """Restore the handlers of the signals after the `with` block, because a library in it installs its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = {number: handler for number in _numbers() if (handler := signal.getsignal(number)) is not None}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def _numbers() -> list[int]:

@@ -21,7 +21,7 @@ from diffcore_hf.augmentation.disk_space import DiskSpace
 from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.executors.environment import share_of
 from diffcore_hf.augmentation.executors.local import LocalExecutor
-from diffcore_hf.augmentation.executors.processes import collect_with_processes
+from diffcore_hf.augmentation.executors.starting import Workers, check_workers, collect_with, workers_of
 from diffcore_hf.augmentation.growth import SourceChanges, changes, write_record
 from diffcore_hf.augmentation.image_captions import captions_are_due, make_contexts
 from diffcore_hf.augmentation.part_files import DamagedPart
@@ -87,7 +87,7 @@ def augment(
     recipe: str | Path | Recipe | None = None,
     progress: bool = True,
     grace: float = signals.GRACE,
-    workers: int | None = None,
+    workers: int | str | None = None,
     **keys: Any,
 ) -> Dataset:
     """Add generated and checked counterparts to the rows of a dataset. Repeat the same call to resume the run.
@@ -98,8 +98,9 @@ def augment(
         progress: show the progress bar.
         grace: seconds from a signal such as Ctrl-C to the end of the export. After the export, the signal is sent again
             to the process.
-        workers: number of processes to start on this machine; None: this process does the work. If torchrun or Slurm
-            started this process as one of several, it does its share of the work.
+        workers: number of processes to start on this machine; "ray": the nodes of a Ray cluster do the work (the one
+            of `ray.init` if it was called); None: this process does the work. If torchrun or Slurm started this
+            process as one of several, it does its share of the work.
         keys: keys of the recipe. `split` is short for `source.split`. The value of a section is a mapping.
 
     Returns:
@@ -115,7 +116,8 @@ def augment(
     merged, rows = as_recipe(data, recipe, keys)
     try:
         share = share_of(None, os.environ)
-        result = run(merged, rows, progress=progress, grace=grace, share=share, workers=workers)
+        started = None if workers is None else workers_of(str(workers))
+        result = run(merged, rows, progress=progress, grace=grace, share=share, workers=started)
     except signals.Stopped as error:
         signals.deliver_again(error.number)
         raise
@@ -152,7 +154,7 @@ def run(
     executor: Callable[[Run], Executor] = LocalExecutor,
     grace: float = signals.GRACE,
     share: Share | None = None,
-    workers: int | None = None,
+    workers: Workers | None = None,
     crash_suspended: bool = False,
 ) -> RunResult:
     """Collect facts until every unit is decided, then export.
@@ -168,7 +170,8 @@ def run(
         grace: seconds from the first signal to the end of the export.
         share: share of this process, if several processes work on the run; None: this is the only one. A process that
             computes only its share does not export.
-        workers: number of processes to start, which compute the parts; None: this process computes them.
+        workers: number of processes to start, or the Ray cluster, which compute the parts; None: this process computes
+            them.
         crash_suspended: record the attempts of suspended rows as crashed (augmentation/crashes.py).
 
     Raises:
@@ -188,8 +191,7 @@ def run(
             raise signals.Stopped(error.number, "no attempt was started. The same command starts the run") from None
         while True:
             if own_executor is None:
-                all_shares = share or Share()
-                collected = collect_with_processes(prepared, all_shares, workers or 1, grace=grace, progress=progress)
+                collected = collect_with(prepared, share or Share(), workers or 1, grace=grace, progress=progress)
             else:
                 collected = collect(prepared, own_executor, share=share, progress=progress)
             new = prepared.ledger.count() - earlier + prepared.ledger.lost
@@ -270,15 +272,15 @@ def _result(run: Run, collected: Collected, summary: Summary, new: int, seconds:
     )
 
 
-def _executor(run: Run, make: Callable[[Run], Executor], workers: int | None) -> Executor | None:
+def _executor(run: Run, make: Callable[[Run], Executor], workers: Workers | None) -> Executor | None:
     """Return the executor of this process; None if it starts other processes.
 
     Raises:
-        UserError: other processes cannot open the source.
+        UserError: other processes cannot open the source, or the Ray cluster cannot be used.
     """
     if workers is None:
         return make(run)
-    run.require_source_on_disk(f"--workers {workers}")
+    check_workers(run, workers)
     return None
 
 
