@@ -29,7 +29,7 @@ BOUND = 600
 def recipe(make, tmp_path, monkeypatch):
     """Returns a recipe file. The nodes inherit the environment, and the strategy of the tests is imported there."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT), str(ROOT / "tests/helpers")]))
-    monkeypatch.setenv("NOISE_SECONDS", "0.2")
+    monkeypatch.setenv("NOISE_SECONDS", "0.6")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(to_mapping(make(tmp_path / "out", part_size=2))))
@@ -76,11 +76,11 @@ def start(recipe, cluster, *more):
 
 
 def workers(out, count, process):
-    """Returns the ids of `count` workers by their share, as soon as each of them has made an image."""
+    """Returns the ids of `count` workers by their share, as soon as each of them computes a part."""
     from diffcore_hf.augmentation.worker_notes import read_notes
 
     while True:
-        notes = {note.worker: note.pid for note in read_notes(out / ".diffcore").values() if note.images}
+        notes = {note.worker: note.pid for note in read_notes(out / ".diffcore").values() if note.items}
         if len(notes) >= count:
             return notes
         assert process.poll() is None, process.communicate()

@@ -11,7 +11,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import diffcore_hf
 from diffcore_hf.augmentation.executors.started_worker import WorkOrder, work_on
 
 
@@ -26,8 +25,8 @@ class RayWorker:
             version: version of this package where the run was started.
             seconds: longest time until the file is visible.
         """
-        if diffcore_hf.__version__ != version:
-            fault = f"has diffcore-hf {diffcore_hf.__version__}, but the run was started with {version}"
+        if package_version() != version:
+            fault = f"has diffcore-hf {package_version()}, but the run was started with {version}"
             return os.getpid(), f"{fault}. Install the same version there"
         if not _is_visible(Path(probe), seconds):
             return os.getpid(), (
@@ -54,6 +53,11 @@ class RayWorker:
 
             torch.set_num_threads(threads)
         work_on(order)
+
+
+def package_version() -> str:
+    """Return the version of this package. It is not imported, because its names are those of other packages too."""
+    return str(sys.modules[__name__.partition(".")[0]].__version__)
 
 
 def send_signal(pid: int, number: int) -> None:

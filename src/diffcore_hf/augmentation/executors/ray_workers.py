@@ -17,7 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import diffcore_hf
 from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.executors import ray_actor, team
 from diffcore_hf.augmentation.executors.ray_cluster import Place, RayCluster, alive, places
@@ -143,7 +142,7 @@ class _Member:
         """Let Ray start the actor as soon as its node has room."""
         options = {"num_cpus": self.place.cpus, "num_gpus": self.place.gpus, "scheduling_strategy": self.on_node}
         self.actor = _actor_class().options(**options).remote()
-        self.call = self.actor.check.remote(probe, diffcore_hf.__version__, FOLDER_SECONDS)
+        self.call = self.actor.check.remote(probe, ray_actor.package_version(), FOLDER_SECONDS)
         self.pid, self.signals_sent = None, 0
 
     def work(self, pid: int) -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from diffcore_hf.augmentation.crashes import read_suspects
 from diffcore_hf.augmentation.decisions import Decider, read_facts
 from diffcore_hf.augmentation.early_stop import stop_message
+from diffcore_hf.augmentation.figures import read_figures
 from diffcore_hf.augmentation.progress import Progress
+from diffcore_hf.augmentation.reasons import progress_text
 from diffcore_hf.augmentation.rounds import Collected
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.share import Share
@@ -93,7 +95,7 @@ class Deaths:
 
 
 def show_progress(bar: Progress, notes: TeamNotes, waiting: str = "") -> None:
-    """Show the number of finished images, and a word while there are none yet.
+    """Show the number of finished images and of those that are due, and words about the state of the run.
 
     Args:
         bar: the progress bar.
@@ -102,7 +104,14 @@ def show_progress(bar: Progress, notes: TeamNotes, waiting: str = "") -> None:
     """
     notes.read()
     bar.add(notes.images() - bar.added)
-    bar.describe(waiting or ("" if notes.images() else "models are being loaded"))
+    figures = read_figures(notes.run.folder.private)
+    if not notes.images():
+        bar.describe(waiting or "models are being loaded")
+    elif figures is None or not figures.rounds:
+        bar.describe(waiting or "real images")
+    else:
+        bar.expect(sum(each.due for each in figures.rounds))
+        bar.describe(waiting or progress_text(figures.reasons))
 
 
 def expected(run: Run) -> int:
