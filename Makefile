@@ -59,7 +59,7 @@ wheel: install  ## build the wheel, install it into a fresh environment, and tes
 faults: install  ## test pushes to a local server that fails in many ways, and write docs/reliability.md (half an hour)
 	$(RUN)/python -m benchmarks.faults --write docs/reliability.md
 
-endure: install  ## kill workers of runs at 400 random moments, and write docs/reliability.md (half an hour)
+endure: install  ## kill workers of runs at 400 random moments, and write docs/reliability.md (about 20 minutes; continues after a stop)
 	$(RUN)/python -m benchmarks.endurance --write docs/reliability.md
 
 evidence: install $(if $(PHOTOS),.venv/photos-installed)  ## measure the effects of filter, context, guidance and mixing, and write docs/results.md (hours; LIST=1 lists the measurements, PHOTOS=DIR adds photographs)

@@ -1,7 +1,8 @@
 """Kills workers of runs at random moments, starts others, and compares the result with an undisturbed run.
 
-To measure the whole table (about half an hour):  python -m benchmarks.endurance --write docs/reliability.md
-To measure a few kills:                           python -m benchmarks.endurance --kills 5 --races 2
+To measure the whole table:               python -m benchmarks.endurance --write docs/reliability.md
+To measure it in pieces of 20 minutes:    python -m benchmarks.endurance --minutes 20, again and again
+To measure a few kills:                   python -m benchmarks.endurance --kills 5 --races 2
 
 Each run has 16 photos, the recipe key `strict` and a strategy without a model, so that it takes about a second. The
 moments are drawn with a seed. These rules are checked:
@@ -10,12 +11,14 @@ moments are drawn with a seed. These rules are checked:
 - The number of items that are computed twice is at most one part for each worker and for each kill.
 - Workers without a share that start at the same time on one folder all end with status 0, with the same bytes.
 
-A violation is reported as BROKEN, and the exit status is then 1.
+A violation is reported as BROKEN, and the exit status is then 1. The counts of each run are stored in the file of
+--state, so the same command continues a measurement that was stopped. The file is removed when the page was written.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -24,9 +27,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
@@ -42,6 +47,7 @@ from benchmarks.report import paragraphs, settings, table, write_section
 from diffcore_hf.augmentation.share import Share
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import build_recipe
+from diffcore_hf.core.folder import write_atomic
 from diffcore_hf.workflows import augment, pictures
 
 TITLE = "Workers that die"
@@ -50,12 +56,15 @@ SECONDS = 0.01
 """Seconds that the strategy takes for one image."""
 KILLS_IN_A_RUN = 5
 PART_SIZES = (1, 2, 3, 5)
+WORKERS = (1, 3)
+RACES = "2 or 3 without `--worker`"
+"""Name of the row of races."""
 BROKEN = "BROKEN"
 
 
 @dataclass
 class Outcome:
-    """Counts over all runs of one row of the table."""
+    """Counts of one run, or of all runs of one row of the table."""
 
     runs: int = 0
     kills: int = 0
@@ -65,7 +74,12 @@ class Outcome:
     """Number of attempts and real images."""
     twice: int = 0
     """Number of these items that were computed twice."""
+    seconds: float = 0.0
+    """Time of the runs."""
     failures: list[str] = field(default_factory=list)
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
 
     def row(self, name: str) -> list[str]:
         """Returns the row of the table."""
@@ -123,41 +137,106 @@ class Bench:
         shutil.rmtree(folder)
 
 
-def kills(bench: Bench, workers: int, count: int, seed: int) -> Outcome:
-    """Kills `count` workers of runs that are started again with other numbers of workers and other part sizes."""
-    outcome, draw = Outcome(), random.Random(f"{seed} {workers}")
-    while outcome.kills < count:
-        name = f"run-{workers}-{outcome.runs}"
-        for _ in range(min(KILLS_IN_A_RUN, count - outcome.kills)):
-            number = 1 if workers == 1 else draw.randint(2, workers + 1)
-            recipe = bench.recipe(name, draw.choice(PART_SIZES))
-            team = bench.start(recipe, [Share(index, number) for index in range(number)])
-            moments = sorted(draw.uniform(0, bench.seconds) for _ in team)
-            for worker, wait in zip(team, np.diff([0, *moments]), strict=True):
-                time.sleep(wait)
-                outcome.too_late += not worker.is_alive()
-                outcome.kills += 1
-                worker_processes.kill(worker)
-        bench.finish(bench.recipe(name, draw.choice(PART_SIZES)), [Share(index, workers) for index in range(workers)],
-                     outcome)  # fmt: skip
-        bench.check(name, KILLS_IN_A_RUN * (workers + 1), max(PART_SIZES), workers, outcome)
-        print(f"{outcome.kills} of {count} kills with {workers} workers, {len(outcome.failures)} broken", flush=True)
-    return outcome
+class OutOfTime(Exception):
+    """Raised before a run if the time of --minutes is over."""
 
 
-def races(bench: Bench, count: int) -> Outcome:
-    """Starts two or three workers without a share at the same time."""
-    outcome = Outcome()
-    for race in range(count):
-        number = 2 + race % 2
-        bench.finish(bench.recipe(f"race-{race}", 4), [Share()] * number, outcome)
-        bench.check(f"race-{race}", 0, 4, 4 * number, outcome)
-        print(f"{race + 1} of {count} races, {len(outcome.failures)} broken", flush=True)
-    return outcome
+class State:
+    """The outcomes of finished runs, in a file. A measurement with another seed starts again.
+
+    Args:
+        path: path of the file.
+        seed: seed of the moments.
+        minutes: time after which no run starts; None: there is no limit.
+    """
+
+    def __init__(self, path: Path, seed: int, minutes: float | None):
+        self._path, self._seed = path, seed
+        self._end = None if minutes is None else time.monotonic() + 60 * minutes
+        stored = json.loads(path.read_text()) if path.is_file() else {}
+        self._runs: dict[str, list[dict[str, Any]]] = stored.get("runs", {}) if stored.get("seed") == seed else {}
+
+    def outcomes(self, row: str) -> list[Outcome]:
+        """Returns the outcomes of the finished runs of a row."""
+        return [Outcome(**values) for values in self._runs.get(row, [])]
+
+    def total(self, row: str) -> Outcome:
+        """Returns the sum of all finished runs of a row."""
+        return sum(self.outcomes(row), Outcome())
+
+    def measure(self, row: str, run: Callable[[Outcome], None]) -> None:
+        """Measures one more run of a row and stores its outcome.
+
+        Raises:
+            OutOfTime: the time of the measurement is over.
+        """
+        if self._end is not None and time.monotonic() > self._end:
+            raise OutOfTime
+        outcome, started = Outcome(), time.monotonic()
+        run(outcome)
+        outcome.seconds = time.monotonic() - started
+        self._runs.setdefault(row, []).append(asdict(outcome))
+        write_atomic(self._path, json.dumps({"seed": self._seed, "runs": self._runs}).encode())
+        total = self.total(row)
+        print(
+            f"{row}: {total.runs} runs, {total.kills} kills, {len(total.failures)} broken, {total.seconds:.0f} s",
+            flush=True,
+        )
 
 
-def text_of(outcomes: Mapping[str, Outcome], minutes: float) -> str:
+def kill_workers(bench: Bench, workers: int, most: int, seed: int, index: int, outcome: Outcome) -> None:
+    """Measures one run. Its workers are killed and started again with other numbers of workers and other part sizes.
+
+    Args:
+        bench: source and undisturbed run.
+        workers: number of workers; with more than one, each start has another number of workers.
+        most: number of kills after which no team is started.
+        seed: seed of the moments.
+        index: number of the run.
+        outcome: gets the counts.
+    """
+    draw, name = random.Random(f"{seed} {workers} {index}"), f"run-{workers}-{index}"
+    starts = min(KILLS_IN_A_RUN, most)
+    for _ in range(starts):
+        number = 1 if workers == 1 else draw.randint(2, workers + 1)
+        recipe = bench.recipe(name, draw.choice(PART_SIZES))
+        team = bench.start(recipe, [Share(index, number) for index in range(number)])
+        moments = sorted(draw.uniform(0, bench.seconds) for _ in team)
+        for worker, wait in zip(team, np.diff([0, *moments]), strict=True):
+            time.sleep(wait)
+            outcome.too_late += not worker.is_alive()
+            outcome.kills += 1
+            worker_processes.kill(worker)
+    shares = [Share(index, workers) for index in range(workers)]
+    bench.finish(bench.recipe(name, draw.choice(PART_SIZES)), shares, outcome)
+    bench.check(name, outcome.kills, max(PART_SIZES), workers, outcome)
+
+
+def race(bench: Bench, index: int, outcome: Outcome) -> None:
+    """Measures one race: two or three workers without a share start at the same time."""
+    number = 2 + index % 2
+    bench.finish(bench.recipe(f"race-{index}", 4), [Share()] * number, outcome)
+    bench.check(f"race-{index}", 0, 4, 4 * number, outcome)
+
+
+def measure(bench: Bench, state: State, args: argparse.Namespace) -> None:
+    """Measures all runs that the state does not contain yet.
+
+    Raises:
+        OutOfTime: the time of the measurement is over.
+    """
+    for workers in WORKERS:
+        row = str(workers)
+        while (missing := args.kills - state.total(row).kills) > 0:
+            index = state.total(row).runs
+            state.measure(row, partial(kill_workers, bench, workers, missing, args.seed, index))
+    while (index := state.total(RACES).runs) < args.races:
+        state.measure(RACES, partial(race, bench, index))
+
+
+def text_of(outcomes: Mapping[str, Outcome]) -> str:
     """Returns the section of the page."""
+    minutes = sum(outcome.seconds for outcome in outcomes.values()) / 60
     head = ["workers", "runs", "killed", "ended before the kill", "published bytes", "made twice"]
     return paragraphs(
         *INTRODUCTION.split("\n\n"),
@@ -183,22 +262,26 @@ def main() -> int:
     parser.add_argument("--races", type=int, default=24, help="number of races")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     parser.add_argument("--write", type=Path, help="page whose section is replaced")
+    parser.add_argument("--state", type=Path, default=Path("out/endurance.json"), help="file of the finished runs")
+    parser.add_argument("--minutes", type=float, help="time after which no run starts, and the exit status is 3")
     args = parser.parse_args()
-    started = time.monotonic()
+    state = State(args.state, args.seed, args.minutes)
     pictures.SHEET_TILES = 2
     worker_processes.SECONDS = SECONDS
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name))
-        rows: dict[str, Callable[[], Outcome]] = {
-            "1": lambda: kills(bench, 1, args.kills, args.seed),
-            "3": lambda: kills(bench, 3, args.kills, args.seed),
-            "2 or 3 without `--worker`": lambda: races(bench, args.races),
-        }
-        outcomes = {title: measure() for title, measure in rows.items()}
-    text = text_of(outcomes, (time.monotonic() - started) / 60)
+        print(f"an undisturbed run takes {bench.seconds:.1f} s", flush=True)
+        try:
+            measure(bench, state, args)
+        except OutOfTime:
+            print(f"The time is over. The same command continues with {args.state}")
+            return 3
+    outcomes = {row: state.total(row) for row in (*map(str, WORKERS), RACES)}
+    text = text_of(outcomes)
     print(text)
     if args.write:
         write_section(args.write, TITLE, text)
+        args.state.unlink(missing_ok=True)
     failures = Counter(failure for outcome in outcomes.values() for failure in outcome.failures)
     for failure, number in failures.items():
         print(f"{BROKEN} {number} times: {failure}")
