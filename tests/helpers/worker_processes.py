@@ -63,7 +63,7 @@ def start(recipe, share=None, errors=None):
     return process
 
 
-def _own_locks_of_progress_bars():
+def own_locks_of_progress_bars():
     """Gives this process its own locks of tqdm. A killed process can hold the lock that forked processes share."""
     TqdmDefaultWriteLock.mp_lock = None
     classes = [tqdm]
@@ -74,7 +74,7 @@ def _own_locks_of_progress_bars():
 
 
 def _work(recipe, share, errors):
-    _own_locks_of_progress_bars()
+    own_locks_of_progress_bars()
     if errors is not None:
         os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
         sys.stderr = os.fdopen(2, "w", buffering=1)

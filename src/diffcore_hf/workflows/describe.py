@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, check_target, write_atomic
+from diffcore_hf.core.leftovers import remove_leftovers
 from diffcore_hf.core.manifest import Manifest, checked_manifest
 from diffcore_hf.core.schema import UnitKey
 from diffcore_hf.core.terminal_text import visible
@@ -69,6 +70,7 @@ def describe(out: str | Path, *, tower: str | None = None, json_file: str | None
     manifest = _manifest(folder)
     sheet = folder.private / "describe" / "closest.png"
     check_target(sheet)
+    remove_leftovers(sheet.parent)
     shards = folder_shards(folder.path, manifest)
     images = read_embeddings(shards)
     towers = {"path": _filter_tower(manifest), "again": False}
