@@ -2,16 +2,21 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import tiny_models
 import tiny_towers
 import torch
 from datasets import Dataset
+from filelock import FileLock
 from run_folders import go, manifest, published, rows
 from small_photos import picture, write_photos
 
+from diffcore_hf.augmentation import image_captions
 from diffcore_hf.augmentation.plan import plan
+from diffcore_hf.core import locks
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import pipelines
 from diffcore_hf.models.captioner import Captioner
@@ -107,6 +112,35 @@ def test_an_interruption_keeps_the_captions_that_are_made(make, captioned, tmp_p
     contexts = run_json(tmp_path / "out")["resolved"]["prompts"]["contexts"]
     assert len(contexts) == 5
     assert "bird sitting on a branch number 1" in contexts  # kind general has no noun
+
+
+def test_two_processes_that_start_together_make_the_captions_once(make, captioned, tmp_path, monkeypatch):
+    monkeypatch.setattr("diffcore_hf.augmentation.image_captions.PART", 2)
+    calls = []
+
+    def caption(self, image):
+        time.sleep(0.02)
+        calls.append(image)
+        return f"{NAMED} number {len(calls)}"
+
+    monkeypatch.setattr(Captioner, "caption", caption)
+    runs = [augment.prepare(make(tmp_path / "out", **captioned)) for _ in range(2)]
+    assert augment.start(runs[0])
+    with ThreadPoolExecutor(2) as workers:
+        list(workers.map(image_captions.make_contexts, runs))
+    assert len(calls) == 5
+    assert len(run_json(tmp_path / "out")["resolved"]["prompts"]["contexts"]) == 5
+
+
+def test_captions_do_not_wait_for_a_process_that_stands_still(make, captioned, tmp_path, monkeypatch):
+    monkeypatch.setattr(Captioner, "caption", lambda self, image: NAMED)
+    monkeypatch.setattr(image_captions, "STILL_SECONDS", 0.05)
+    monkeypatch.setattr(locks, "WAIT_SECONDS", 0.02)
+    run = augment.prepare(make(tmp_path / "out", **captioned))
+    assert augment.start(run)
+    with FileLock(run.folder.private / "captions.lock"):
+        image_captions.make_contexts(run)
+    assert run_json(tmp_path / "out")["resolved"]["prompts"]["contexts"]
 
 
 def test_a_folder_keeps_its_contexts_when_the_source_grows_and_for_an_export(make, captioned, tmp_path, monkeypatch):

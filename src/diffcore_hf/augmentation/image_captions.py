@@ -8,8 +8,9 @@ words of the classes (method/caption_contexts.py) or the model (models/captioner
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -19,6 +20,7 @@ from diffcore_hf.augmentation.unit_images import source_images
 from diffcore_hf.config.context_lists import CAPTIONS
 from diffcore_hf.core import images, seeding
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.locks import locked
 from diffcore_hf.method.caption_contexts import contexts_from_captions
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 PART = 16
 """Number of images of a part. An interruption loses at most the captions of one part."""
+STILL_SECONDS = 600.0
+"""A process that makes captions counts as dead if it writes no part for this time in seconds."""
 COLUMNS = pa.schema([("row_id", pa.string()), ("inputs", pa.string()), ("caption", pa.string())])
 """Columns of a part. `caption` is null if the image cannot be decoded. `inputs` is a digest of image and captioner."""
 
@@ -55,14 +59,23 @@ def _lacks_contexts(recipe: Recipe) -> bool:
 def make_contexts(run: Run) -> None:
     """Describe the real images that have no caption yet, and record the contexts in run.json. This file must exist.
 
+    If several processes start a run at the same time, one of them makes the captions and the others wait for it. The
+    system releases the lock of a process that dies. If a process stands still, the others continue without it.
+
     Raises:
         UserError: the captioner cannot be used, or no caption has a context.
     """
-    from diffcore_hf.models.captioner import Captioner
-
     config = run.recipe.prompts.captioner
     if config is None:
         raise TypeError("a recipe with contexts from captions has a captioner")
+    with locked(run.folder.private / "captions.lock", _writes_parts(run)):
+        if _run_content(run)["resolved"]["prompts"]["contexts"] is None:
+            _make_contexts(run, config)
+
+
+def _make_contexts(run: Run, config: CaptionerConfig) -> None:
+    from diffcore_hf.models.captioner import Captioner
+
     wanted, known = _wanted(run, config), dict(_facts(run))
     missing = [(row_id, inputs, row) for row_id, (inputs, row) in wanted.items() if (row_id, inputs) not in known]
     captioner = Captioner(config, device=run.recipe.model.device)
@@ -82,6 +95,19 @@ def make_contexts(run: Run) -> None:
             "Use another prompts.captioner and --output, or contexts of your own (prompts.contexts)"
         )
     _record(run, contexts)
+
+
+def _writes_parts(run: Run) -> Callable[[], bool]:
+    """Return a function that returns whether another process has written captions in the last STILL_SECONDS."""
+    seen, since = set(run.ledger.parts(IMAGE_CAPTIONS)), time.monotonic()
+
+    def writes() -> bool:
+        nonlocal seen, since
+        if (parts := set(run.ledger.parts(IMAGE_CAPTIONS))) != seen:
+            seen, since = parts, time.monotonic()
+        return time.monotonic() - since < STILL_SECONDS
+
+    return writes
 
 
 def _wanted(run: Run, config: CaptionerConfig) -> Mapping[str, tuple[str, int]]:
@@ -115,11 +141,17 @@ def _caption(run: Run, captioner: Captioner, row: int) -> str | None:
     return captioner.caption(image)
 
 
-def _record(run: Run, contexts: list[str]) -> None:
-    """Write the contexts to run.json. If another process wrote contexts before, those are kept."""
+def _run_content(run: Run) -> dict[str, Any]:
+    """Return the content of run.json as it is now."""
     content = run.folder.read_run()
     if content is None:
         raise ValueError("run.json is written before the contexts are made")
+    return content
+
+
+def _record(run: Run, contexts: list[str]) -> None:
+    """Write the contexts to run.json. If another process wrote contexts before, those are kept."""
+    content = _run_content(run)
     prompts = content["resolved"]["prompts"]
     if prompts["contexts"] is None:
         prompts["contexts"] = contexts

@@ -244,14 +244,18 @@ class _Actors:
         nodes = ray.nodes()
         for member in list(self._members.values()):
             if member.place.node not in alive(nodes):
-                log.warning("a node has left the Ray cluster. Other workers do the work of worker %s", _share(member))
-                self._remove(member)
+                self._left(member)
         found = places(nodes, self.notes.run.recipe.model.device)
         new = [place for place in found if place not in self._members and place not in self.refused]
         for place, share in zip(new, self.shares.take(len(new)), strict=True):
             order = WorkOrder.of(self.notes.run, share, self.grace)
             self._members[place] = _Member(place, order, team.Deaths(self.notes, share))
             self._members[place].start(self.probe)
+
+    def _left(self, member: _Member) -> None:
+        """Remove a place whose node has left. If the node is in the list of nodes again, the place is found again."""
+        log.warning("a node has left the Ray cluster. Other workers do the work of worker %s", _share(member))
+        self._remove(member)
 
     def _remove(self, member: _Member) -> None:
         member.end()
@@ -305,8 +309,7 @@ class _Actors:
         has_started = member.pid is not None
         member.end()
         if isinstance(error, ray.exceptions.ActorUnschedulableError):
-            # The node has left. If it is in the list of nodes again, the place is found again.
-            self._remove(member)
+            self._left(member)
         elif not self._may_start():
             return
         elif not has_started:
