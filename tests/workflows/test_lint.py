@@ -1,5 +1,8 @@
 """Tests of `plan --lint` and `plan --deny`: findings of a run, their remedies, and the exit status."""
 
+import os
+import time
+
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image
 from small_photos import picture, write_photos
@@ -7,6 +10,7 @@ from small_photos import picture, write_photos
 from diffcore_hf.commands.main import main
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.method.prompt_lint import Phrases
 from diffcore_hf.workflows import augment, lint
 
 MODELS = "package:diffcore_hf.miniature/models"
@@ -83,16 +87,67 @@ def test_denied_words_are_found_in_labels_and_contexts(found):
     ]
 
 
+def test_denied_words_are_found_in_the_columns_of_a_prompt(tmp_path, capsys):
+    photos, words = write_photos(tmp_path / "photos", [2, 1]), tmp_path / "words.txt"
+    rows = [f"{path.relative_to(photos)},{path.parent.name},near a gun" for path in sorted(photos.rglob("*.jpg"))]
+    (photos / "metadata.csv").write_text("\n".join(["file_name,label,place", *rows]))
+    words.write_text("Guns\n")
+    command = ["plan", str(photos), "--output", str(tmp_path / "out"), "--model.path", f"{MODELS}/sd"]
+    command += ["--filter.path", f"{MODELS}/clip", "--prompts.template", "a photo of a {label}, {place}"]
+    assert main([*command, "--deny", str(words)]) == 1
+    line = "column place with the value 'near a gun' contains 'Guns', which the file of --deny lists"
+    assert capsys.readouterr().out.count(line) == 1
+
+
+UNREADABLE = "Save it as text in UTF-8"
+
+
 @pytest.mark.parametrize(
-    ("content", "message"), [("", "has no word"), ("gun\n--\n", "has the line '--'"), (None, "which is not a file")]
+    ("content", "message"),
+    [
+        ("", "has no word"),
+        ("\n \n\ufeff\n", "has the line"),
+        ("gun\n--\n", "has the line '--'"),
+        (None, "which is not a file"),
+        ("gun\n".encode("utf-16"), UNREADABLE),
+        ("gun\n".encode("utf-16-le"), UNREADABLE),
+        ("gun\n".encode("utf-32-be"), UNREADABLE),
+        ("é\n".encode("latin-1"), UNREADABLE),
+        (bytes(range(1, 128)) + b"\0", UNREADABLE),
+        (b"\x89PNG\r\n\x1a\n", UNREADABLE),
+        (b"a\n" * 600_000, "has more than 1 MiB. List fewer words"),
+        (("-" * 100_000 + "\n").encode(), "has the line '-----"),
+    ],
+    ids=lambda value: None if value is None else repr(value)[:30],
 )
 def test_a_file_without_words_is_refused_in_one_line(tmp_path, content, message):
     path = tmp_path / "words.txt"
     if content is not None:
-        path.write_text(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=message) as error:
         lint.read_denied(str(path))
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_pipes_folders_and_broken_links_are_not_read_and_other_links_are(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "words.txt").write_bytes("\ufeffgun\r\nred \x1b[31m knife\r\n".encode())
+    for name, target in (("link", "words.txt"), ("broken", "nothing"), ("loop", "loop"), ("device", "/dev/zero")):
+        (tmp_path / name).symlink_to(target)
+    assert lint.read_denied(str(tmp_path / "link")) == ["gun", "red \x1b[31m knife"]
+    for name in ("pipe", ".", "broken", "loop", "device", "x" * 5000, "nul\0"):
+        with pytest.raises(UserError, match="which is not a file"):
+            lint.read_denied(f"{tmp_path}/{name}")
+
+
+def test_many_denied_words_are_searched_in_one_pass():
+    words = [f"word{number} gun{number % 7}" for number in range(50_000)]
+    started = time.process_time()
+    phrases = Phrases(words)
+    assert phrases.found_in("a Word77 gun0s, and word78") == ["word77 gun0"]
+    assert [phrases.found_in(f"class number {number}") for number in range(1000)] == [[]] * 1000
+    assert time.process_time() - started < 5
 
 
 def test_only_some_findings_of_a_rule_are_shown():

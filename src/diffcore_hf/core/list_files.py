@@ -35,10 +35,15 @@ def read_list_file(path: str, *, key: str, items: str, remedy: str, max_bytes: i
     """
     if not os.path.isfile(path):  # Path.is_file raises an error for a name that is too long
         raise UserError(f"{key} is {path}, which is not a file. {remedy}")
-    with open(path, "rb") as file:
-        content = file.read(max_bytes + 1)
+    try:
+        with open(path, "rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise UserError(f"{key} {path} cannot be read ({innermost_cause(error)}). Make it readable") from error
     if len(content) > max_bytes:
         raise UserError(f"{key} {path} has more than {max_bytes // 2**20} MiB. List fewer {items}")
+    if b"\0" in content:  # also UTF-16 and UTF-32, of which every second byte can be 0
+        raise UserError(f"{key} {path} has a byte 0, so it is no text in UTF-8. Save it as text in UTF-8")
     try:
         return ListFile(content.decode("utf-8-sig"), content)
     except UnicodeDecodeError as error:

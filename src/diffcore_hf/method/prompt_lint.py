@@ -37,6 +37,28 @@ def contains(text: str, phrase: str) -> bool:
     return bool(wanted) and any(words[i : i + len(wanted)] == wanted for i in range(len(words) - len(wanted) + 1))
 
 
+class Phrases:
+    """Phrases that texts are searched for. The time of a search does not depend on their number."""
+
+    def __init__(self, phrases: Iterable[str]) -> None:
+        self._by_words: dict[tuple[str, ...], list[str]] = {}
+        for phrase in phrases:
+            self._by_words.setdefault(tuple(words_of(phrase)), []).append(phrase)
+        self._by_words.pop((), None)
+        self._lengths = sorted({len(words) for words in self._by_words})
+
+    def found_in(self, text: str) -> list[str]:
+        """Return the phrases that a text contains, as `contains` defines it, in the order of their first words."""
+        words = words_of(text)
+        found: dict[str, None] = {}
+        for start in range(len(words)):
+            for length in self._lengths:
+                if start + length > len(words):
+                    break
+                found |= dict.fromkeys(self._by_words.get(tuple(words[start : start + length]), ()))
+        return list(found)
+
+
 def cut_text(prompt: str, tokens: Callable[[str], Sized], limit: int) -> str:
     """Return the end of a prompt that the text encoder does not read; "" if it reads the whole prompt.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import numpy as np
+
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.config.digests import NO_MODEL
@@ -17,7 +19,7 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.list_files import read_list_file
 from diffcore_hf.core.terminal_text import visible
 from diffcore_hf.method.ambiguous_labels import meanings_of
-from diffcore_hf.method.prompt_lint import contains, contradicting_terms, cut_text, shared_prompts, unreadable
+from diffcore_hf.method.prompt_lint import Phrases, contradicting_terms, cut_text, shared_prompts, unreadable, words_of
 from diffcore_hf.models.text_tokenizers import text_tokenizer
 
 MOST_PROMPTS = 20_000
@@ -41,7 +43,7 @@ def read_denied(path: str | None) -> list[str]:
     words = list(dict.fromkeys(line.strip() for line in file.text.splitlines() if line.strip()))
     if not words:
         raise UserError(f"--deny {path} has no word. Write one word per line, or leave --deny out")
-    if wrong := next((word for word in words if not contains(word, word)), None):
+    if wrong := next((word for word in words if not words_of(word)), None):
         raise UserError(f"--deny {path} has the line {wrong[:80]!r}, which has no letter or digit. Remove this line")
     return words
 
@@ -88,18 +90,23 @@ def findings_text(rules: Sequence[Sequence[str]], *, without_contexts: bool = Fa
 
 
 def denied_texts(run: Run, words: Sequence[str]) -> list[str]:
-    """Return the labels, names in prompts and contexts that contain a denied word."""
-    texts = run.plan.prompt_texts
+    """Return the labels, names in prompts, contexts and values of columns in prompts that contain a denied word."""
+    if not words:
+        return []
+    plan, texts = run.plan, run.plan.prompt_texts
     named = [(f"class {name!r}", name) for name in run.source.names]
     named += [(f"the name in prompts {name!r}", name) for name in texts.names if name not in run.source.names]
     named += [(f"context {context!r}", context) for context in texts.contexts]
+    rows = np.unique(plan.rows).tolist()
+    for field, values in plan.fields.items():
+        different = dict.fromkeys(values[row] for row in rows if values[row])
+        named += [(f"column {field} with the value {value!r}", value) for value in different]
+    phrases = Phrases(words)
     return [
-        f"{what} contains {word!r}, which the file of --deny lists" for what, each in named for word in _in(each, words)
+        f"{what} contains {word!r}, which the file of --deny lists"
+        for what, each in named
+        for word in phrases.found_in(each)
     ]
-
-
-def _in(given: str, words: Sequence[str]) -> list[str]:
-    return [word for word in words if contains(given, word)]
 
 
 def ambiguous_labels(run: Run) -> list[str]:
