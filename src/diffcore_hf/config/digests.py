@@ -20,6 +20,7 @@ from diffcore_hf.config.mappings import to_mapping
 CHECKED_PER_FACT = (("source", "label_names"), ("prompts", "label_descriptions"))
 """Fields that change only the names of classes in prompts. The attempt digest does not cover them, because every fact
 records the prompts that made it (augmentation/inputs.py). So the name of a class can be added or corrected later."""
+_DEFAULT_STRATEGY = {"name": "text_to_image", "options": None}
 NO_MODEL = "none"
 """Placeholder for the identity of the model when the strategy uses no model. Section `model` is then in no digest."""
 
@@ -59,6 +60,41 @@ def recipe_digest(resolved: Recipe, identities: Mapping[str, Any], stage_version
     parameters that it uses, and the content of the review (its identity).
     """
     return _digest(resolved, identities, stage_versions, ("attempt", "decision"))
+
+
+def digests_of_fields(
+    fields: Mapping[str, Any], stage_versions: Mapping[str, str], source_path: str | None
+) -> tuple[str, str]:
+    """Return the attempt digest and the recipe digest of recorded fields, such as those in diffcore.json.
+
+    Args:
+        fields: the result of `fields_with_identities` for both scopes.
+        stage_versions: name of each stage -> its VERSION.
+        source_path: repository of a Hub source.
+    """
+    of_attempt = _of_scope(copy.deepcopy(dict(fields)), "attempt", "")
+    for section, name in CHECKED_PER_FACT:
+        of_attempt.get(section, {}).pop(name, None)
+    if of_attempt.get("strategy") == _DEFAULT_STRATEGY:
+        del of_attempt["strategy"]
+    source = of_attempt.get("source", {})
+    identity = str(source.pop("identity", ""))
+    if identity and not identity.startswith("local:"):
+        source["repository"] = source_path
+    return tuple(_digest_of_values(values, stage_versions) for values in (of_attempt, fields))  # type: ignore[return-value]
+
+
+def _of_scope(fields: dict[str, Any], wanted: str, path: str) -> dict[str, Any]:
+    """Return the fields of one scope. A section without such a field is left out. Identities have no scope."""
+    kept: dict[str, Any] = {}
+    for name, value in fields.items():
+        key = f"{path}{name}"
+        below = {scope for dotted, scope in scopes().items() if dotted == key or dotted.startswith(f"{key}.")}
+        if below and wanted not in below:
+            continue
+        is_section = len(below) > 1 and isinstance(value, dict)
+        kept[name] = _of_scope(value, wanted, f"{key}.") if is_section else value
+    return kept
 
 
 def fields_with_identities(
@@ -142,7 +178,7 @@ def _without_defaults(strategy: Mapping[str, Any]) -> dict[str, Any]:
     """
     defaults: dict[str, Any] = {"targets": (None, "own"), "gamma_label": (1.0,)}
     values = {name: value for name, value in strategy.items() if value not in defaults.get(name, ())}
-    return {} if values == {"name": "text_to_image", "options": None} else values
+    return {} if values == _DEFAULT_STRATEGY else values
 
 
 def _identity(identities: Mapping[str, Any], name: str) -> str:
@@ -156,7 +192,11 @@ def _identity(identities: Mapping[str, Any], name: str) -> str:
 def _digest(
     recipe: Recipe, identities: Mapping[str, Any], versions: Mapping[str, str], wanted_scopes: Collection[str]
 ) -> str:
-    values = {"recipe": fields_with_identities(recipe, identities, wanted_scopes), "stages": dict(versions)}
+    return _digest_of_values(fields_with_identities(recipe, identities, wanted_scopes), versions)
+
+
+def _digest_of_values(fields: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    values = {"recipe": fields, "stages": dict(versions)}
     return hashlib.sha256(canonical(values)).hexdigest()[:32]
 
 

@@ -1,17 +1,18 @@
 """Attempts: checks the configuration `attempts` against the references and the recipe.
 
-Owns the checks of values that follow from other values: a similarity from two embeddings, a seed from the ids, a reason
-from score and bound, and a hash from an image. The bounds are not recomputed, because fitting a policy again needs the
-embeddings of captions, which are not published.
+Owns the checks of values that follow from other values: a similarity from two embeddings, a seed and a context from the
+ids, a prompt from class and context, a reason from score and bound, and a hash from an image. Scores and bounds
+themselves are recomputed in workflows/decided_again.py.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +22,20 @@ from diffcore_hf.core.seeding import attempt_seed
 from diffcore_hf.method.soft_labels import target_weight
 from diffcore_hf.method.thresholds import row_cosines
 from diffcore_hf.publishing.audit.findings import Findings
+from diffcore_hf.publishing.audit.prompts import ExpectedPrompts
+from diffcore_hf.publishing.audit.references import Embedding, ReferenceTable, embeddings_of
 from diffcore_hf.publishing.audit.shards import Shards, image_bytes
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-Embedding = NDArray[np.float16]
 
 TOLERANCE = 1e-5
 """Absolute tolerance for published scores, which are float32."""
+SIMILARITY_TOLERANCE = 2e-7
+"""Absolute tolerance for similarities. They are computed from the same embeddings in the same way, then float32."""
 _NOT_IN_RATES = ("superseded", "crashed")
 """Reasons of attempts that are not counted in any rate. Datasets of earlier versions of this package have superseded
 attempts."""
+_BEFORE_DUPLICATE = ("crashed", "unsafe", "invalid", "review", "superseded")
+"""Reasons that are tested before duplicates, and that of datasets of earlier versions."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COLUMNS = (
     "row_id",
     "copy",
@@ -40,6 +43,7 @@ _COLUMNS = (
     "label",
     "context",
     "prompt",
+    "negative_prompt",
     "seed",
     "similarity",
     "score",
@@ -59,6 +63,7 @@ class AttemptRow(TypedDict):
     label: int
     context: str
     prompt: str
+    negative_prompt: str | None
     seed: int
     similarity: float | None
     score: float | None
@@ -70,20 +75,6 @@ class AttemptRow(TypedDict):
     """Index of the drawn class that the image has to show; None: the class of the row."""
     target_weight: float | None
     strength: float | None
-
-
-@dataclass(frozen=True)
-class ReferenceTable:
-    """The rows of the configuration `references`, by row id."""
-
-    embeddings: Mapping[str, Embedding]
-    """Row id -> embedding, (d,) float16, for the rows that have one."""
-    hashes: Mapping[str, str | None]
-    """Row id -> sha256 of the real image, for every row of every split."""
-    reasons: Mapping[str, str]
-    """Row id -> the reason why the row has no label or no embedding, for the rows that have a reason."""
-    unlabelled: frozenset[str]
-    """Ids of the rows without a label, of every split."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +93,16 @@ class AttemptTally:
     """Class that the image has to show -> number of attempts that are counted in the rates."""
     rejected: Counter[int] = field(default_factory=Counter)
     """Class that the image has to show -> number of rejected attempts."""
+    shown: dict[UnitKey, int] = field(default_factory=dict)
+    """Unit -> class that its images have to show."""
+    reasons: dict[UnitKey, list[str]] = field(default_factory=dict)
+    """Unit -> the reasons of its attempts, in order."""
+    similarities: dict[int, list[float]] = field(default_factory=dict)
+    """Class that the image has to show -> similarities of the kept attempts."""
+    by_context: dict[str, Counter[str]] = field(default_factory=dict)
+    """Context -> number of attempts by reason."""
+    bounds: dict[int, set[float | None]] = field(default_factory=dict)
+    """Class that the image has to show -> the bounds of its attempts."""
 
     def label_of(self, unit: UnitKey) -> tuple[int | None, float | None]:
         """Return target class and weight of the kept attempt of a unit; None twice if there is none."""
@@ -117,6 +118,12 @@ class AttemptTally:
             findings.add("attempts: two attempts of one unit are kept", where)
         elif reason == "kept":
             self.kept[unit] = row
+        if reason == "kept" and row["similarity"] is not None:
+            self.similarities.setdefault(label, []).append(row["similarity"])
+        self.shown[unit] = label
+        self.reasons.setdefault(unit, []).append(reason)
+        self.by_context.setdefault(row["context"], Counter())[reason] += 1
+        self.bounds.setdefault(label, set()).add(row["bound"])
         self.has_image[unit] = self.has_image.get(unit, False) or reason != "crashed"
         self.attempts[label] += 1
         self.passed[label] += reason == "kept"
@@ -124,44 +131,112 @@ class AttemptTally:
         self.rejected[label] += reason not in ("kept", *_NOT_IN_RATES)
 
 
-def read_references(shards: Shards, findings: Findings) -> ReferenceTable:
-    """Read the configuration `references`, and check that every row without a label has a reason."""
-    embeddings: dict[str, Embedding] = {}
-    hashes: dict[str, str | None] = {}
-    reasons: dict[str, str] = {}
-    unlabelled: set[str] = set()
-    for table in shards.batches("references", ["row_id", "label", "source_sha256", "embedding", "reason"]):
-        ids = table["row_id"].to_pylist()
-        hashes |= dict(zip(ids, table["source_sha256"].to_pylist(), strict=True))
-        reasons |= {row_id: text for row_id, text in zip(ids, table["reason"].to_pylist(), strict=True) if text}
-        unlabelled |= {row_id for row_id, label in zip(ids, table["label"].to_pylist(), strict=True) if label < 0}
-        embeddings |= {
-            row_id: row for row_id, row in zip(ids, _embeddings(table["embedding"]), strict=True) if row.size
-        }
-    for row_id in sorted(unlabelled - reasons.keys()):
-        findings.add("references: a row without a label has no reason", row_id)
-    return ReferenceTable(embeddings, hashes, reasons, frozenset(unlabelled))
-
-
-def audit_attempts(shards: Shards, references: ReferenceTable, findings: Findings) -> AttemptTally:
+def audit_attempts(
+    shards: Shards, references: ReferenceTable, prompts: ExpectedPrompts, findings: Findings
+) -> AttemptTally:
     """Check every attempt. Return the tally, which the other configurations are compared with."""
     tally, recipe = AttemptTally(), shards.manifest["recipe"]
     columns = [*_COLUMNS, *shards.target_columns]
     if any("strength" in shards.names(path) for path in shards.paths("attempts")):
         columns.append("strength")
     empty: dict[str, Any] = dict.fromkeys((*TARGET_COLUMNS, "strength"))
+    order, images = _Order(references), _Images()
     for table in shards.batches("attempts", [*columns, "embedding"], "image"):
         rows: list[Any] = [{**empty, **row} for row in table.select(columns).to_pylist()]
         parents = [references.embeddings.get(row["row_id"]) for row in rows]
-        similarities = _similarities(_embeddings(table["embedding"]), parents)
+        similarities = _similarities(embeddings_of(table["embedding"]), parents)
         for row, similarity, image in zip(rows, similarities, image_bytes(table, "image"), strict=True):
             where = f"{row['row_id']} copy {row['copy']} attempt {row['attempt']}"
-            for fault in _faults(row, similarity, image, recipe):
-                findings.add(f"attempts: {fault}", where)
+            faults = _faults(row, similarity, image, recipe)
+            faults += _text_faults(row, prompts)
+            faults += order.faults(row)
+            if row["label"] != references.labels.get(row["row_id"]):
+                faults.append("the label is not the class of the row")
             if shards.images and row["reason"] == "kept" and image is None:
-                findings.add("attempts: the image of a kept attempt is missing", where)
+                faults.append("the image of a kept attempt is missing")
+            for fault in faults:
+                findings.add(f"attempts: {fault}", where)
+            images.add(row, where, has_image=image is not None)
             tally.add(row, findings, where)
+    if shards.images:
+        images.report_missing(findings)
+    if not recipe.get("review"):
+        images.report_duplicates(findings)
     return tally
+
+
+class _Order:
+    """Checks that attempts are sorted by row, copy and number, and that each unit ends with its kept attempt."""
+
+    def __init__(self, references: ReferenceTable) -> None:
+        rows = (row_id for ids in references.by_split.values() for row_id in ids)
+        self._position = {row_id: position for position, row_id in enumerate(rows)}
+        self._last: tuple[int, int, int] | None = None
+        self._kept = False
+
+    def faults(self, row: AttemptRow) -> list[str]:
+        """Return the faults in the order of the next attempt."""
+        position = self._position.get(row["row_id"])
+        if position is None:
+            return ["the row is not in configuration references"]
+        last, key = self._last, (position, row["copy"], row["attempt"])
+        same_unit = last is not None and last[:2] == key[:2]
+        was_kept, self._kept, self._last = self._kept, row["reason"] == "kept", key
+        if last is not None and key <= last:
+            return ["the attempts are not in the order of rows, copies and numbers"]
+        if row["attempt"] != (last[2] + 1 if same_unit and last else 0):
+            return ["an earlier attempt of the unit is missing"]
+        return ["an attempt follows the kept attempt of its unit"] if same_unit and was_kept else []
+
+
+class _Images:
+    """Checks which attempts have an image, and which images are duplicates."""
+
+    def __init__(self) -> None:
+        self._rejected: dict[bool, list[str]] = {True: [], False: []}
+        """Whether the image is published -> rejected attempts that have a hash."""
+        self._equal: dict[str, list[tuple[str, str]]] = {}
+        """Hash of an image -> pairs of reason and attempt."""
+
+    def add(self, row: AttemptRow, where: str, *, has_image: bool) -> None:
+        """Add an attempt."""
+        sha256, reason = row["image_sha256"], row["reason"]
+        if sha256 is None:
+            return
+        if reason != "kept":
+            self._rejected[has_image].append(where)
+        self._equal.setdefault(sha256, []).append((reason, where))
+
+    def report_missing(self, findings: Findings) -> None:
+        """Report the rejected attempts whose images differ from the rule: all of them are published, or none."""
+        if all(self._rejected.values()):
+            fewer = min((True, False), key=lambda published: len(self._rejected[published]))
+            for where in self._rejected[fewer]:
+                findings.add("attempts: images of rejected attempts are published for some attempts only", where)
+
+    def report_duplicates(self, findings: Findings) -> None:
+        """Report equal images that are no duplicates, and duplicates without an equal image."""
+        for group in self._equal.values():
+            others = [(reason, where) for reason, where in group if reason not in ("duplicate", *_BEFORE_DUPLICATE)]
+            for _, where in others[1:]:
+                findings.add("attempts: an image equals that of another attempt, but is no duplicate", where)
+            if len(group) == 1 and group[0][0] == "duplicate":
+                findings.add("attempts: a duplicate has no equal image", group[0][1])
+
+
+def _text_faults(row: AttemptRow, prompts: ExpectedPrompts) -> list[str]:
+    """Return the faults in the context and the prompts of one attempt."""
+    faults = []
+    context = prompts.context(row["row_id"], row["copy"])
+    if context is not None and row["context"] != context:
+        faults.append("the context does not follow from row and copy")
+    shown = row["label"] if row["target_label"] is None else row["target_label"]
+    prompt = prompts.prompt(shown, row["context"])
+    if prompt is not None and row["prompt"] != prompt:
+        faults.append("the prompt does not follow from class and context")
+    if not prompts.negative_fits(shown, row["context"], row["negative_prompt"]):
+        faults.append("the negative prompt does not follow from class and context")
+    return faults
 
 
 def _faults(row: AttemptRow, similarity: float, image: bytes | None, recipe: Mapping[str, Any]) -> list[str]:
@@ -169,8 +244,10 @@ def _faults(row: AttemptRow, similarity: float, image: bytes | None, recipe: Map
     faults = []
     if row["seed"] != attempt_seed(recipe.get("seed", 0), row["row_id"], row["copy"], row["attempt"]):
         faults.append("the seed does not follow from row, copy and attempt")
+    if row["copy"] < 0 or not 0 <= row["attempt"] < recipe.get("max_attempts", row["attempt"] + 1):
+        faults.append("the number of the attempt is not below max_attempts")
     published = np.nan if row["similarity"] is None else row["similarity"]
-    if not np.isclose(published, similarity, rtol=0, atol=TOLERANCE, equal_nan=True):
+    if not np.isclose(published, similarity, rtol=0, atol=SIMILARITY_TOLERANCE, equal_nan=True):
         faults.append("the similarity does not follow from the embeddings")
     if not _weight_fits(row, recipe):
         faults.append("the weight of the target class does not follow from strength and gamma_label")
@@ -178,6 +255,8 @@ def _faults(row: AttemptRow, similarity: float, image: bytes | None, recipe: Map
         faults.append("the reason does not follow from score and bound")
     if image is not None and sha256(image).hexdigest() != row["image_sha256"]:
         faults.append("the image does not have the recorded hash")
+    if row["image_sha256"] is not None and not _SHA256.fullmatch(row["image_sha256"]):
+        faults.append("image_sha256 is not a sha256")
     return faults
 
 
@@ -225,13 +304,3 @@ def _similarities(embeddings: Sequence[Embedding], parents: Sequence[Embedding |
     if indices:
         similarities[indices] = row_cosines(np.stack(own), np.stack(others))
     return similarities
-
-
-def _embeddings(column: pa.ChunkedArray) -> list[Embedding]:
-    """Return the embedding of each row, (d,) float16; empty where a row has none."""
-    embeddings: list[Embedding] = []
-    for chunk in column.chunks:
-        for row in chunk:
-            values = row.values.to_numpy(zero_copy_only=False) if row.is_valid else np.empty(0, np.float16)
-            embeddings.append(np.asarray(values))
-    return embeddings

@@ -1,69 +1,83 @@
-"""Dataset: audits each configuration, and checks the counts in diffcore.json and in the configuration `classes`."""
+"""Dataset: audits each configuration, and checks the counts in diffcore.json."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections import Counter
 
-import numpy as np
-
-from diffcore_hf.core.manifest import Counts
-from diffcore_hf.publishing.audit.attempts import TOLERANCE, AttemptTally, audit_attempts, read_references
+from diffcore_hf.publishing.audit.attempts import AttemptTally, audit_attempts
+from diffcore_hf.publishing.audit.card_record import audit_card_record
+from diffcore_hf.publishing.audit.classes import ClassTable, audit_classes, read_classes
 from diffcore_hf.publishing.audit.findings import Findings
-from diffcore_hf.publishing.audit.rows import audit_default, audit_generated
+from diffcore_hf.publishing.audit.labels import LabelColumn
+from diffcore_hf.publishing.audit.prompts import expected_prompts
+from diffcore_hf.publishing.audit.recorded_recipe import audit_recipe
+from diffcore_hf.publishing.audit.references import ReferenceTable, read_references
+from diffcore_hf.publishing.audit.rows import RowChecks, audit_default, audit_generated
 from diffcore_hf.publishing.audit.shards import Shards
-
-_CLASSES = ("label", "name", "images", "planned", "kept", "attempts", "rejected_generated")
-
-
-class _Totals(TypedDict):
-    """Counts that follow from the rows of the configurations `attempts` and `classes`."""
-
-    attempts: int
-    kept: int
-    planned: int
-    rows: int
+from diffcore_hf.publishing.audit.statuses import Statuses, count_faults
 
 
 def audit(shards: Shards) -> list[str]:
     """Return one line for each kind of fault; [] if the dataset is consistent."""
-    findings = Findings()
-    references = read_references(shards, findings)
-    tally = audit_attempts(shards, references, findings)
-    totals = _audit_classes(shards, tally, findings)
-    audit_default(shards, tally, references, findings)
-    audit_generated(shards, tally, findings)
-    _audit_counts(shards.manifest["counts"], totals, findings)
+    findings, manifest = Findings(), shards.manifest
+    classes = read_classes(shards, findings)
+    references = read_references(shards, classes.names, findings)
+    prompts = expected_prompts(manifest, classes.prompt_names)
+    tally = audit_attempts(shards, references, prompts, findings)
+    audit_classes(shards, classes, references, tally, findings)
+    statuses = Statuses(tally, references, classes.given_up, manifest["recipe"].get("max_attempts", 1))
+    labels = LabelColumn(classes.names, references.labels)
+    checks = RowChecks(tally, references, prompts, statuses, labels, findings)
+    audit_default(shards, checks)
+    audit_generated(shards, checks)
+    labels.report(findings)
+    _audit_counts(shards, classes, checks)
+    _audit_planned(shards, classes, checks)
+    audit_recipe(manifest, findings)
+    audit_card_record(manifest, classes, tally, findings)
     return findings.lines()
 
 
-def _audit_classes(shards: Shards, tally: AttemptTally, findings: Findings) -> _Totals:
-    """Check counts and rates by class against the attempts and return the totals over the classes."""
-    planned = images = 0
-    for table in shards.batches("classes", _CLASSES):
-        for row in table.to_pylist():
-            label = row["label"]
-            planned, images = planned + row["planned"], images + row["images"]
-            if (row["attempts"], row["kept"]) != (tally.attempts[label], tally.passed[label]):
-                findings.add("classes: the counts differ from those of configuration attempts", row["name"])
-            rate = tally.rejected[label] / tally.in_rates[label] if tally.in_rates[label] else np.nan
-            published = np.nan if row["rejected_generated"] is None else row["rejected_generated"]
-            if not np.isclose(published, rate, rtol=0, atol=TOLERANCE, equal_nan=True):
-                findings.add(
-                    "classes: the rate of rejected images differs from that of configuration attempts", row["name"]
-                )
-    return _Totals(attempts=sum(tally.attempts.values()), kept=len(tally.kept), planned=planned, rows=images)
-
-
-def _audit_counts(counts: Counts, totals: _Totals, findings: Findings) -> None:
+def _audit_counts(shards: Shards, classes: ClassTable, checks: RowChecks) -> None:
     """Check that the counts of diffcore.json agree with the rows."""
+    counts, references = shards.manifest["counts"], checks.references
+    own = references.by_split.get(shards.augmented_split, ())
     by_status = counts["kept"] + counts["exhausted"] + counts["failed"] + counts["pending"]
+    planned = sum(row["planned"] for row in classes.rows)
     pairs = (
-        ("attempts", counts["attempts"], totals["attempts"], "configuration attempts has"),
-        ("kept", counts["kept"], totals["kept"], "configuration attempts has"),
-        ("planned units", counts["planned"], totals["planned"], "configuration classes has"),
-        ("labelled rows", counts["rows"] - counts["unlabelled"], totals["rows"], "configuration classes has"),
+        ("attempts", counts["attempts"], sum(checks.tally.attempts.values()), "configuration attempts has"),
+        ("kept", counts["kept"], len(checks.tally.kept), "configuration attempts has"),
+        ("planned units", counts["planned"], planned, "configuration classes has"),
+        ("rows", counts["rows"], len(own), "configuration references has"),
+        ("unlabelled rows", counts["unlabelled"], sum(references.labels[row] < 0 for row in own), "references has"),
         ("planned units", counts["planned"], by_status, "the sum over its statuses is"),
     )
     for noun, stated, counted, source in pairs:
         if stated != counted:
-            findings.add(f"diffcore.json counts {stated} {noun}", f"{source} {counted}")
+            checks.findings.add(f"diffcore.json counts {stated} {noun}", f"{source} {counted}")
+
+
+def _audit_planned(shards: Shards, classes: ClassTable, checks: RowChecks) -> None:
+    """Check the numbers of planned units by class and by status.
+
+    The plan follows from the rows of layout `columns`, unless the recipe asks for a number of images of each class.
+    """
+    recipe, counts = shards.manifest["recipe"], shards.manifest["counts"]
+    if shards.manifest.get("layout", "columns") != "columns" or (recipe.get("select") or {}).get("per_class"):
+        return
+    copies = recipe.get("copies", 1)
+    planned = Counter(checks.references.labels.get(row_id, -1) for row_id in checks.planned)
+    for row in classes.rows if not shards.target_columns else ():
+        if row["planned"] != copies * planned[row["label"]]:
+            checks.findings.add("classes: the number of planned units differs from configuration default", row["name"])
+    if counts["planned"] != copies * len(checks.planned):
+        place = f"configuration default has {copies * len(checks.planned)}"
+        checks.findings.add(f"diffcore.json counts {counts['planned']} planned units", place)
+    units = [(row_id, copy) for row_id in checks.planned for copy in range(copies)]
+    statuses = [checks.statuses.of(unit) for unit in units]
+    if None not in statuses:
+        for kind, where in count_faults(Counter(map(str, statuses)), counts):
+            checks.findings.add(kind, where)
+
+
+__all__ = ["AttemptTally", "ReferenceTable", "audit"]

@@ -46,6 +46,11 @@ class Shards:
                 yield table
 
     @property
+    def augmented_split(self) -> str:
+        """The split of the source that has counterparts."""
+        return str(self.manifest["recipe"].get("source", {}).get("split", "train"))
+
+    @property
     def target_columns(self) -> tuple[str, ...]:
         """The names of the columns of drawn classes, without prefix; () if the run drew no classes."""
         strategy = self.manifest["recipe"].get("strategy", {})

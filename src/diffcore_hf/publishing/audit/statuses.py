@@ -1,0 +1,46 @@
+"""Statuses: recomputes the status of a unit from its attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from diffcore_hf.core.schema import UnitKey
+from diffcore_hf.publishing.audit.attempts import AttemptTally
+from diffcore_hf.publishing.audit.references import ReferenceTable
+
+_OLD_REASON = "superseded"
+"""Reason in datasets of earlier versions, whose statuses are not recomputed."""
+
+
+@dataclass(frozen=True)
+class Statuses:
+    """The facts from which statuses follow."""
+
+    tally: AttemptTally
+    references: ReferenceTable
+    given_up: Collection[int]
+    """Labels of the classes that were given up."""
+    max_attempts: int
+
+    def of(self, unit: UnitKey) -> str | None:
+        """Return the status of a planned unit; None if it does not follow from the attempts."""
+        reasons = self.tally.reasons.get(unit)
+        if unit in self.tally.kept:
+            return "kept"
+        if not reasons:
+            return "failed" if unit[0] in self.references.reasons else "pending"
+        if _OLD_REASON in reasons:
+            return None
+        if len(reasons) < self.max_attempts and self.tally.shown[unit] not in self.given_up:
+            return "pending"
+        return "failed" if all(reason == "crashed" for reason in reasons) else "exhausted"
+
+
+def count_faults(statuses: Mapping[str, int], counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Return a fault and its place for each count of diffcore.json that differs from the recomputed statuses."""
+    return [
+        (f"diffcore.json counts {counts[name]} {name} units", f"the attempts give {statuses.get(name, 0)}")
+        for name in ("kept", "exhausted", "failed", "pending")
+        if counts[name] != statuses.get(name, 0)
+    ]
