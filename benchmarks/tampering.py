@@ -1,7 +1,7 @@
 """Changes of a published dataset, for the measurement of `verify`: flipped bits, and operations on rows.
 
-A row operation changes one shard. `seal` then makes the manifest and the card fit the changed shard. A forger without the
-key of a signature could do this.
+A row operation changes one shard. `seal` then makes the manifest and the card fit the changed shard. A forger without
+the key of a signature could do this.
 """
 
 from __future__ import annotations

@@ -96,6 +96,8 @@ class Manifest(TypedDict):
     """Versions of the stages and of the strategy, which both digests cover."""
     version: NotRequired[str]
     """Version of this package that wrote the card."""
+    captions: NotRequired[dict[str, Any]]
+    """Embeddings of captions that the policy uses and no table contains (workflows/decided_again.py)."""
     card: NotRequired[dict[str, Any]]
     """The facts of the card that no table contains (publishing/card/recorded.py)."""
     hash: NotRequired[str]

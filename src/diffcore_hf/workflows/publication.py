@@ -23,6 +23,7 @@ from diffcore_hf.publishing.card.dataset_card import CardFacts, configs_in_order
 from diffcore_hf.publishing.card.recorded import card_facts
 from diffcore_hf.publishing.card.text import merge_free_sections
 from diffcore_hf.workflows import pictures
+from diffcore_hf.workflows.decided_again import recorded_captions
 from diffcore_hf.workflows.describe import described_tables
 
 
@@ -66,6 +67,7 @@ def _publish(material: Material, folder: Folder, layout: str, summary: Summary, 
         source_report=material.run.source_report.counts(),
         stages=dict(resolution.stages),
         version=__version__,
+        captions=recorded_captions(material),
     )
     content["card"] = pictures.recorded_card(material, summary, described_tables(staging, content))
     # The card is rendered from the stored content, as `verify` does, so the order of its keys has no effect.

@@ -27,6 +27,7 @@ from diffcore_hf.publishing.card.recorded import card_facts
 from diffcore_hf.publishing.hub import parquet, verification
 from diffcore_hf.publishing.hub.client_errors import as_user_error
 from diffcore_hf.publishing.hub.remote import Remote, open_remote
+from diffcore_hf.workflows.decided_again import fitted_again
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,7 +134,7 @@ def _of_commit(remote: Remote, commit: str, names: set[str], manifest: Manifest)
 
 def _check_content(published: _Published, result: Verification) -> None:
     """Check the tables, the result of trainings and the card."""
-    result.faults += audit(published.shards)
+    result.faults += audit(published.shards, fitted_again)
     comparison = _checked_comparison(published, result)
     _check_rendered(published, comparison, result)
 

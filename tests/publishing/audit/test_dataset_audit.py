@@ -13,6 +13,7 @@ from diffcore_hf.core.folder import Folder
 from diffcore_hf.publishing.audit.dataset import audit
 from diffcore_hf.publishing.audit.shards import Shards
 from diffcore_hf.workflows.augment import run as run_augment
+from diffcore_hf.workflows.decided_again import fitted_again
 from diffcore_hf.workflows.export import export
 
 POLICIES = ("mean", "quantile", "rank", "random", "all")
@@ -56,7 +57,7 @@ def audited(folder, change=None, **of_manifest):
             table = table.set_column(place, change[1], pa.array(values, table.schema.field(change[1]).type))
         return [table]
 
-    return audit(Shards(manifest, read, lambda path: pq.read_schema(folder / path).names, True))
+    return audit(Shards(manifest, read, lambda path: pq.read_schema(folder / path).names, True), fitted_again)
 
 
 def test_a_run_is_consistent_under_every_policy(exported):
@@ -92,6 +93,30 @@ def test_a_run_is_consistent_under_every_policy(exported):
         (("generated", "image", 0, OTHER), "generated: the image does not have the recorded hash"),
         (("classes", "kept", 0, 99), "classes: the counts differ from those of configuration attempts"),
         (("classes", "rejected_generated", 0, 0.123), "classes: the rate of rejected images differs"),
+        (("references", "row_id", 0, "x"), "references: the row id is not the hash of image and label: x"),
+        (("references", "label", 0, lambda label: 1 - label), "references: the row id is not the hash"),
+        (("references", "source_sha256", 0, "0" * 64), "references: the row id is not the hash"),
+        (("references", "row_id", 0, ABOVE), "references: a row occurs more than once"),
+        (("references", "label", 0, 9), "references: the label is not the index of a class"),
+        (("references", "embedding", 0, ABOVE), "attempts: the similarity does not follow from the embeddings"),
+        (("data", "label", 0, lambda label: 1 - label), "default: the label is not the class of the row"),
+        (("generated", "label", 0, lambda label: 1 - label), "generated: the label is not the class of the row"),
+        (("attempts", "label", 0, lambda label: 1 - label), "attempts: the label is not the class of the row"),
+        (("attempts", "context", 0, "x"), "attempts: the context does not follow from row and copy"),
+        (("attempts", "prompt", 0, "x"), "attempts: the prompt does not follow from class and context"),
+        (("attempts", "negative_prompt", 0, "x"), "attempts: the negative prompt does not follow"),
+        (("attempts", "score", 0, 0.5), "attempts: the score does not follow from the embeddings"),
+        (("attempts", "bound", 0, 0.5), "attempts: the bound does not follow from the references"),
+        (("attempts", "class_rank", 0, 9), "attempts: the rank of the class does not follow from the embeddings"),
+        (("attempts", "attempt", 0, 5), "attempts: an earlier attempt of the unit is missing"),
+        (("attempts", "row_id", 0, "x"), "attempts: the row is not in configuration references"),
+        (("classes", "label", 0, ABOVE), "classes: the label is not the position of the row"),
+        (("classes", "name", 0, "wren"), "references: the row id is not the hash of image and label"),
+        (("classes", "prompt_name", 0, "wren"), "classes: the name in prompts does not follow from the recipe"),
+        (("classes", "images", 0, 99), "classes: the number of images differs"),
+        (("classes", "bound", 0, 0.5), "classes: the bound differs from that of configuration attempts"),
+        (("classes", "rejected_real", 0, 0.5), "classes: the rate of rejected real images does not follow"),
+        (("classes", "given_up", 0, True), "classes: a class is given up, but its first attempts were not all"),
     ],
 )
 def test_a_changed_value_is_reported(run, change, line):
@@ -190,6 +215,33 @@ def test_a_run_with_a_prefix_a_review_and_label_numbers_with_gaps_is_consistent(
     review.write_text(f"row_id,copy,attempt,verdict,note\n{','.join(map(str, first.values()))},reject,\n")
     export(tmp_path / "out", tmp_path / "reviewed", {"review": str(review)})
     assert audited(tmp_path / "reviewed") == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("recipe_digest", "0" * 32, "diffcore.json: the recipe_digest does not follow from the recipe"),
+        ("attempt_digest", "0" * 32, "diffcore.json: the attempt_digest does not follow from the recipe"),
+        ("stages", {"attempt": "0"}, "diffcore.json: the attempt_digest does not follow from the recipe"),
+        ("resolved", {"source": {}}, "references: the rows are not those of the source"),
+        ("resolved", {"model": {}}, "diffcore.json: the identity of the model differs from that in the recipe"),
+        ("counts", {"references": 99}, "diffcore.json counts 99 references"),
+        ("counts", {"rows": 99}, "diffcore.json counts 99 rows"),
+        ("counts", {"heldout": 1}, "diffcore.json: the number of held-out rows is wrong"),
+        ("card", {"rejected_generated": 0.5}, "diffcore.json: the share of rejected images of the card"),
+        ("card", {"rejected_real": 0.55}, "diffcore.json: the share of rejected real images of the card is wrong"),
+        ("card", {"mean_similarity": 2.0}, "diffcore.json: the mean similarity of the card does not follow"),
+        ("card", {"by_context": []}, "diffcore.json: the row of a context of the card does not follow"),
+        ("card", {"by_class": []}, "diffcore.json: the row of a class of the card does not follow"),
+        ("card", {"rejections": [["low_rank", 99, ""]]}, "diffcore.json: the number of rejections by reason of the"),
+        ("card", {"given_up": ["wren"]}, "diffcore.json: the list of given-up classes of the card does not follow"),
+        ("card", {"by_class": 1}, "diffcore.json: the facts of the card are not valid"),
+    ],
+)
+def test_a_changed_value_of_the_manifest_is_reported(run, key, value, line):
+    old = Folder(run).manifest()[key]
+    faults = audited(run, **{key: old | value if isinstance(value, dict) else value})
+    assert any(fault.startswith(line) for fault in faults), faults
 
 
 def test_wrong_counts_in_the_manifest_are_reported(run):

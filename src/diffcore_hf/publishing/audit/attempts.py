@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,8 +131,21 @@ class AttemptTally:
         self.rejected[label] += reason not in ("kept", *_NOT_IN_RATES)
 
 
+class Verdicts(Protocol):
+    """Recomputes the verdicts of the policy on attempts."""
+
+    def faults(
+        self, rows: Sequence[AttemptRow], embeddings: Sequence[Embedding], parents: Sequence[Embedding | None]
+    ) -> list[list[str]]:
+        """Return the faults of each attempt."""
+
+
 def audit_attempts(
-    shards: Shards, references: ReferenceTable, prompts: ExpectedPrompts, findings: Findings
+    shards: Shards,
+    references: ReferenceTable,
+    prompts: ExpectedPrompts,
+    findings: Findings,
+    verdicts: Verdicts | None = None,
 ) -> AttemptTally:
     """Check every attempt. Return the tally, which the other configurations are compared with."""
     tally, recipe = AttemptTally(), shards.manifest["recipe"]
@@ -144,11 +157,14 @@ def audit_attempts(
     for table in shards.batches("attempts", [*columns, "embedding"], "image"):
         rows: list[Any] = [{**empty, **row} for row in table.select(columns).to_pylist()]
         parents = [references.embeddings.get(row["row_id"]) for row in rows]
-        similarities = _similarities(embeddings_of(table["embedding"]), parents)
-        for row, similarity, image in zip(rows, similarities, image_bytes(table, "image"), strict=True):
+        vectors = embeddings_of(table["embedding"])
+        similarities = _similarities(vectors, parents)
+        decided = verdicts.faults(rows, vectors, parents) if verdicts else [[] for _ in rows]
+        images_of = image_bytes(table, "image")
+        for row, similarity, image, wrong in zip(rows, similarities, images_of, decided, strict=True):
             where = f"{row['row_id']} copy {row['copy']} attempt {row['attempt']}"
             faults = _faults(row, similarity, image, recipe)
-            faults += _text_faults(row, prompts)
+            faults += _text_faults(row, prompts) + wrong
             faults += order.faults(row)
             if row["label"] != references.labels.get(row["row_id"]):
                 faults.append("the label is not the class of the row")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from diffcore_hf.method.arrays import Embeddings
 from diffcore_hf.publishing.audit.attempts import TOLERANCE, AttemptTally
 from diffcore_hf.publishing.audit.findings import Findings
 from diffcore_hf.publishing.audit.prompts import names_in_prompts
@@ -35,9 +36,19 @@ GIVEN_UP_AFTER = 20
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The rows of the configuration `classes`, without embeddings."""
+    """The rows of the configuration `classes`."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
+    """The rows without their embeddings."""
+    vectors: list[list[float] | None] = field(default_factory=list)
+    """Embedding of the caption of each class."""
+
+    @property
+    def text(self) -> Embeddings | None:
+        """(K, d) float16: embeddings of the captions; None if a class has none."""
+        if not self.vectors or any(vector is None for vector in self.vectors):
+            return None
+        return np.array(self.vectors, np.float16)
 
     @property
     def names(self) -> list[str]:
@@ -65,6 +76,7 @@ def read_classes(shards: Shards, findings: Findings) -> ClassTable:
             if vector and not np.isfinite(np.asarray(vector, np.float64)).all():
                 findings.add("classes: an embedding is not finite", row["name"])
             table.rows.append(row)
+            table.vectors.append(vector)
     for position, row in enumerate(table.rows):
         if row["label"] != position:
             findings.add("classes: the label is not the position of the row", row["name"])

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
+from diffcore_hf.core.errors import innermost_cause
+from diffcore_hf.core.manifest import Manifest
+from diffcore_hf.method.policies import FittedPolicy
 from diffcore_hf.publishing.audit.attempts import AttemptTally, audit_attempts
 from diffcore_hf.publishing.audit.card_record import audit_card_record
 from diffcore_hf.publishing.audit.classes import ClassTable, audit_classes, read_classes
@@ -15,15 +19,26 @@ from diffcore_hf.publishing.audit.references import ReferenceTable, read_referen
 from diffcore_hf.publishing.audit.rows import RowChecks, audit_default, audit_generated
 from diffcore_hf.publishing.audit.shards import Shards
 from diffcore_hf.publishing.audit.statuses import Statuses, count_faults
+from diffcore_hf.publishing.audit.verdicts import VerdictCheck, check_fit
+
+FitAgain = Callable[[Manifest, ReferenceTable, ClassTable, str], FittedPolicy | None]
+"""Function that fits the policy of a dataset to its references; None if this is not possible."""
 
 
-def audit(shards: Shards) -> list[str]:
-    """Return one line for each kind of fault; [] if the dataset is consistent."""
+def audit(shards: Shards, fit_again: FitAgain | None = None) -> list[str]:
+    """Return one line for each kind of fault; [] if the dataset is consistent.
+
+    Args:
+        shards: the published tables.
+        fit_again: function that fits the policy; None: scores and bounds are not recomputed.
+    """
     findings, manifest = Findings(), shards.manifest
     classes = read_classes(shards, findings)
     references = read_references(shards, classes.names, findings)
     prompts = expected_prompts(manifest, classes.prompt_names)
-    tally = audit_attempts(shards, references, prompts, findings)
+    policy = _fitted(shards, references, classes, findings, fit_again)
+    verdicts = None if policy is None else VerdictCheck(policy, reviewed=bool(manifest["recipe"].get("review")))
+    tally = audit_attempts(shards, references, prompts, findings, verdicts)
     audit_classes(shards, classes, references, tally, findings)
     statuses = Statuses(tally, references, classes.given_up, manifest["recipe"].get("max_attempts", 1))
     labels = LabelColumn(classes.names, references.labels)
@@ -35,7 +50,22 @@ def audit(shards: Shards) -> list[str]:
     _audit_planned(shards, classes, checks)
     audit_recipe(manifest, findings)
     audit_card_record(manifest, classes, tally, findings)
+    if policy is not None:
+        check_fit(policy, manifest, classes, findings)
     return findings.lines()
+
+
+def _fitted(
+    shards: Shards, references: ReferenceTable, classes: ClassTable, findings: Findings, fit_again: FitAgain | None
+) -> FittedPolicy | None:
+    """Return the policy, fitted again; None if this is not possible. References that do not fit are a fault."""
+    if fit_again is None:
+        return None
+    try:
+        return fit_again(shards.manifest, references, classes, shards.augmented_split)
+    except (KeyError, TypeError, ValueError) as error:
+        findings.add("references: the filter cannot be fitted to them", innermost_cause(error))
+        return None
 
 
 def _audit_counts(shards: Shards, classes: ClassTable, checks: RowChecks) -> None:
