@@ -1,4 +1,4 @@
-"""Tests of `verify`: changes of a published dataset, as published and with a manifest and card that were made to fit."""
+"""Tests of `verify`: changes of a published dataset, as published, and with a manifest and card made to fit."""
 
 import json
 import random
