@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from diffcore_hf.augmentation.ledger import FINISHED, PREPARED
+from diffcore_hf.augmentation.ledger import PREPARED
+from diffcore_hf.augmentation.prepared_files import FINISHED, write_list
 from diffcore_hf.augmentation.union import check_folders, unite
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
@@ -39,3 +40,17 @@ def test_a_pipe_in_the_place_of_a_fact_is_left_out_and_does_not_block(tmp_path, 
     os.mkfifo(pipe)
     check_folders(out, [other])
     assert unite(out, [other], RUN).copied == 0
+
+
+def test_a_damaged_preparation_is_not_copied(tmp_path):
+    out, other = Folder(tmp_path / "out"), Folder(tmp_path / "run")
+    other.write_run(RUN)
+    prepared = other.parts / PREPARED / "x"
+    prepared.mkdir(parents=True)
+    (prepared / "tokens").write_bytes(b"tokens")
+    write_list(prepared)
+    (prepared / "tokens").write_bytes(b"token5")
+    united = unite(out, [other], RUN)
+    assert (united.copied, united.damaged) == (0, (prepared,))
+    (prepared / "tokens").write_bytes(b"tokens")
+    assert unite(out, [other], RUN).copied == 2

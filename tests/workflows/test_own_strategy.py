@@ -105,6 +105,11 @@ def test_a_preparation_is_computed_once_and_used_again(run, tmp_path):
     assert len(rows) == 5
     [folder] = (tmp_path / "out" / ".diffcore" / "parts" / "prepared").iterdir()
     assert {file.name for file in folder.iterdir()} == {"count.txt", "finished.json"}
+    content = (folder / "count.txt").read_bytes()
+    (folder / "count.txt").write_bytes(b"another" + content)
+    assert run(strategy=f"{__name__}:Prepared").to_list() == rows.to_list()
+    assert (folder / "count.txt").read_bytes() == content
+    assert folder.with_name(f"{folder.name}.bad").is_dir()
 
 
 def test_an_unknown_flag_is_refused_before_it_is_stored(run, keys, tmp_path):

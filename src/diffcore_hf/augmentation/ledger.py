@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,13 +24,12 @@ import pyarrow as pa
 
 from diffcore_hf.augmentation import part_files
 from diffcore_hf.augmentation.part_files import CLASSES, DamagedPart
-from diffcore_hf.core.folder import Folder, canonical_json, file_sha256, write_atomic
+from diffcore_hf.augmentation.prepared_files import FINISHED, DamagedPreparation, check_files
+from diffcore_hf.core.folder import Folder, write_atomic
 
 log = logging.getLogger(__name__)
 
 PREPARED = "prepared"
-FINISHED = "finished.json"
-"""Marks a finished preparation of the strategy, such as learned tokens; it is written last into the folder."""
 BAD = ".bad"
 """Ending that is appended to the name of a damaged part."""
 
@@ -114,14 +114,19 @@ class Ledger:
             bad.name,
         )
 
-    def damaged(self) -> Iterator[DamagedPart]:
-        """Compare the bytes of all parts with the hashes in their names, and yield an error for each damaged part."""
+    def damaged(self) -> Iterator[DamagedPart | DamagedPreparation]:
+        """Compare all parts and preparations with their hashes, and yield an error for each damaged one."""
         for path in self.all_parts():
             try:
                 with part_files.open_part(path) as file:
                     part_files.check_file(path, file)
             except DamagedPart as damaged:
                 yield damaged
+        for folder in self.finished_preparations():
+            try:
+                check_files(folder)
+            except DamagedPreparation as bad:
+                yield bad
 
     def _read(self, read: Callable[[], T]) -> T | None:
         """Call a function that reads a part; return None if the part does not exist or was renamed."""
@@ -162,11 +167,43 @@ class Ledger:
         return self.directory / PREPARED / digest
 
     def is_prepared(self, folder: Path) -> bool:
-        """Return whether a preparation is finished."""
-        return (folder / FINISHED).is_file()
+        """Return whether a preparation is finished. Its files are compared with their hashes.
 
-    def finish_preparation(self, folder: Path) -> None:
-        """Record that a preparation is finished, with the hash of each of its files."""
-        files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != FINISHED)
-        hashes = {file.relative_to(folder).as_posix(): file_sha256(file) for file in files}
-        write_atomic(folder / FINISHED, canonical_json(hashes))
+        Raises:
+            DamagedPreparation: it is damaged, and this ledger does not rename damaged files.
+        """
+        if not os.path.lexists(folder / FINISHED):
+            return False
+        try:
+            check_files(folder)
+        except DamagedPreparation as damaged:
+            if not self.repairs:
+                raise
+            self._set_preparation_aside(damaged)
+            return False
+        return True
+
+    def _set_preparation_aside(self, damaged: DamagedPreparation) -> None:
+        """Rename the folder of a damaged preparation, so that the strategy is prepared again."""
+        numbers = (f".{number}" if number else "" for number in count())
+        bad = next(
+            path
+            for number in numbers
+            if not os.path.lexists(path := damaged.path.with_name(f"{damaged.path.name}{BAD}{number}"))
+        )
+        with suppress(FileNotFoundError):  # another process renamed it
+            os.replace(damaged.path, bad)
+            log.warning(
+                "preparation %s is damaged (%s). It was renamed to %s, and the strategy is prepared again",
+                damaged.path,
+                damaged.cause,
+                bad.name,
+            )
+
+    def finished_preparations(self) -> list[Path]:
+        """Return the sorted folders of the finished preparations.
+
+        A pipe in the place of the list of files would block a reader, so it is left out.
+        """
+        lists = (self.directory / PREPARED).glob(f"*/{FINISHED}")
+        return sorted(path.parent for path in lists if path.is_file() and BAD not in path.parent.name)

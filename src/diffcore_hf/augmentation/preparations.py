@@ -40,9 +40,18 @@ def started_preparation(run: Mapping[str, Any] | None) -> Preparation | None:
     return None if entry is None else Preparation(entry["digest"], entry["words"])
 
 
-def finished_preparation(run: Mapping[str, Any] | None, folder: Folder) -> Preparation | None:
-    """Return the preparation in the content of run.json if an earlier run has finished it; None if there is none."""
-    started, ledger = started_preparation(run), Ledger(folder.parts)
+def finished_preparation(run: Mapping[str, Any] | None, folder: Folder, *, repairs: bool = False) -> Preparation | None:
+    """Return the preparation in the content of run.json if an earlier run has finished it; None if there is none.
+
+    Args:
+        run: content of run.json; None in a new folder.
+        folder: the output folder.
+        repairs: whether a damaged preparation is renamed, so that there is none.
+
+    Raises:
+        DamagedPreparation: the preparation is damaged, and `repairs` is false.
+    """
+    started, ledger = started_preparation(run), Ledger(folder.parts, repairs=repairs)
     return started if started is not None and ledger.is_prepared(ledger.preparation(started.digest)) else None
 
 

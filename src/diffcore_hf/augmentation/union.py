@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffcore_hf.augmentation.ledger import FINISHED, PREPARED
+from diffcore_hf.augmentation.ledger import Ledger
+from diffcore_hf.augmentation.prepared_files import FINISHED, DamagedPreparation, check_files, prepared_files
 from diffcore_hf.config import digests
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, check_target, file_sha256, write_with
+from diffcore_hf.core.own_files import read_own_file
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Union:
     present: int
     """Number of parts that were in the folder already."""
     damaged: tuple[Path, ...]
-    """Parts whose content does not have the hash in their name. They were not copied."""
+    """Parts and folders of preparations whose content does not have the recorded hash. They were not copied."""
 
 
 def check_folders(out: Folder, others: Sequence[Folder]) -> dict[str, Any]:
@@ -72,9 +74,10 @@ def _check_preparations(out: Folder, others: Sequence[Folder]) -> None:
     """Raise UserError if two folders have different results of the same preparation, such as learned tokens."""
     found: dict[str, tuple[Path, bytes]] = {}
     for folder in (out, *others):
-        for file in _marks(folder):
-            first, content = found.setdefault(file.parent.name, (folder.path, file.read_bytes()))
-            if content != file.read_bytes():
+        for prepared in Ledger(folder.parts).finished_preparations():
+            content = read_own_file(prepared / FINISHED)
+            first, expected = found.setdefault(prepared.name, (folder.path, content))
+            if content != expected:
                 raise UserError(
                     f"{folder.path} and {first} prepared the strategy with different results, so their images do not "
                     "belong together. Prepare it on one machine (augment --limit 1), and copy the folder to the others"
@@ -94,9 +97,9 @@ def unite(out: Folder, others: Sequence[Folder], run: Mapping[str, Any]) -> Unio
     if out.read_run() is None:
         out.create_run(run)
     copied = present = 0
-    damaged = []
+    damaged: list[Path] = []
     for folder in others:
-        for path in _parts(folder):
+        for path in _parts(folder, damaged):
             target = out.parts / path.relative_to(folder.parts)
             if target.is_file():
                 present += 1
@@ -108,18 +111,23 @@ def unite(out: Folder, others: Sequence[Folder], run: Mapping[str, Any]) -> Unio
     return Union(copied, present, tuple(damaged))
 
 
-def _parts(folder: Folder) -> Iterator[Path]:
-    """Yield the files of a ledger. The mark of a finished preparation is after its files."""
-    yield from (path for path in sorted(folder.parts.glob("*/??/*-*.parquet")) if path.is_file())
-    for mark in _marks(folder):
-        files = (path for path in sorted(mark.parent.rglob("*")) if path.is_file() and path != mark)
-        yield from (path for path in files if not path.name.startswith("."))
-        yield mark
+def _parts(folder: Folder, damaged: list[Path]) -> Iterator[Path]:
+    """Yield the files of a ledger. The list of files of a preparation is after these files.
 
-
-def _marks(folder: Folder) -> list[Path]:
-    """Return the marks of finished preparations. A pipe with such a name would block a reader, so it is left out."""
-    return [path for path in sorted((folder.parts / PREPARED).glob(f"*/{FINISHED}")) if path.is_file()]
+    Args:
+        folder: the output folder.
+        damaged: gets the folders of damaged preparations, whose files are not yielded.
+    """
+    ledger = Ledger(folder.parts)
+    yield from (path for path in ledger.all_parts() if "-" in path.name and path.is_file())
+    for prepared in ledger.finished_preparations():
+        try:
+            check_files(prepared)
+        except DamagedPreparation:
+            damaged.append(prepared)
+            continue
+        yield from prepared_files(prepared)
+        yield prepared / FINISHED
 
 
 def _is_intact(path: Path) -> bool:

@@ -25,6 +25,7 @@ from diffcore_hf.augmentation.marks import mark_of_run
 from diffcore_hf.augmentation.part_files import CLASSES, REFERENCES
 from diffcore_hf.augmentation.plan import Plan, make_plan
 from diffcore_hf.augmentation.preparations import Preparation, digest_of, started_preparation, words_in
+from diffcore_hf.augmentation.prepared_files import check_files, write_list
 from diffcore_hf.augmentation.row_list import row_list_identity
 from diffcore_hf.augmentation.source.dataset import LoadedSource, load_source
 from diffcore_hf.augmentation.stages.stage import Stage
@@ -145,6 +146,7 @@ class Worker:
 
         stage = Attempt(self.recipe, tower=self.reference.tower, files=self.source.files, mark=self.mark)
         if (folder := self._preparation_folder()) is not None:
+            check_files(folder)
             stage.strategy.use_preparation(folder)
         return stage
 
@@ -291,11 +293,11 @@ class Worker:
         if folder is None:
             return None
         stage = Attempt(self.recipe, tower=self.reference.tower, files=self.source.files)
-        folder.mkdir(parents=True, exist_ok=True)
         with locked(self.ledger.directory.parent / "prepare.lock"):
             if not self.ledger.is_prepared(folder):
+                folder.mkdir(parents=True, exist_ok=True)
                 stage.strategy.prepare(self._prepared_references(), folder)
-                self.ledger.finish_preparation(folder)
+                write_list(folder)
         return folder
 
     def _prepared_references(self) -> Iterator[dict[str, Any]]:

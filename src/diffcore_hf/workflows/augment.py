@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -293,7 +293,7 @@ def _started(recipe: Recipe, data: Dataset | DatasetDict | None, make: Callable[
     If another process starts the same folder at the same time, the values that it chose for `auto` and null are used.
     """
     while True:
-        prepared = replace(prepare(recipe, data), repairs=True)
+        prepared = prepare(recipe, data, repairs=True)
         DiskSpace(prepared).check_start()
         made = make(prepared)
         if not start(prepared):
@@ -303,13 +303,16 @@ def _started(recipe: Recipe, data: Dataset | DatasetDict | None, make: Callable[
         make_contexts(prepared)
 
 
-def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, describe_only: bool = False) -> Run:
+def prepare(
+    recipe: Recipe, data: Dataset | DatasetDict | None = None, *, describe_only: bool = False, repairs: bool = False
+) -> Run:
     """Check all input that can be checked without loading weights or writing files.
 
     Args:
         recipe: the recipe of the run.
         data: the source, if it is a dataset in memory.
         describe_only: the run is only described, so the libraries of the models are not imported where possible.
+        repairs: the run computes facts, so a damaged preparation or part is renamed, and what it had is made again.
 
     Raises:
         UserError: an input is not valid (see load_source, make_plan and resolve_run).
@@ -328,13 +331,15 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, descri
     recipe = complete_recipe(recipe, previous)
     with paused_collection():
         source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
-        kept = finished_preparation(previous, folder)
+        kept = finished_preparation(previous, folder, repairs=repairs)
         plan = make_plan(source, recipe, words_in(kept))
         check_readable(source, plan.rows)
     resolution = resolve_run(recipe, source, review, folder, previous, describe_only=describe_only)
     check_text_policy(resolution)
     changed = changes(folder, source) if previous else None
-    run = Run(source, plan, folder, resolution, review, previous, changed, kept, in_memory=data is not None)
+    run = Run(
+        source, plan, folder, resolution, review, previous, changed, kept, repairs=repairs, in_memory=data is not None
+    )
     check_words(run)
     return run
 
