@@ -1,7 +1,7 @@
 """Advice for a user, by case: the first section of the page, and the results on photographs in the README.
 
-Each row of the table compares two ways to train: it has their difference and its interval. The interval decides which
-advice the row shows, so the advice follows from the results.
+Each row of the table compares two ways to train. It shows the difference in accuracy and its interval. The interval
+decides which advice the row shows, so the advice follows from the results.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ separate them. Each of the {EACH} training images of a species has one counterpa
 {OWN_EACH} images of each species in its own contexts, and {OTHER_EACH} in each other context."""
 _CLEAN = """The generator of the package was trained on the birds of the other sections. It draws large birds without
 leaves and noise. So its images differ from these training images in more than the context. *Other real images* are
-renderings of the hard world in the two contexts of the species. They stand for a perfect generator."""
+renderings of the hard world in the two contexts of the species. They are used in place of the images of a perfect
+generator."""
 _BASES = {
     "plain": "real images alone",
     "genaug": "six contexts, not mixed",

@@ -31,7 +31,7 @@ class Row:
 
     @property
     def gap(self) -> Difference | None:
-        """Returns the difference to the base; None for a base, and without a common seed."""
+        """Returns the difference to the base; None for a base, or if the two series have no common seed."""
         return None if self.base is None else difference(self.scores[0], self.base)
 
     @property
@@ -87,5 +87,7 @@ def judgement(rows: Sequence[Row]) -> str:
         sentences.append(
             f"{missing} of {len(compared)} mixers have fewer than {FEWEST_SEEDS} seeds and are not judged."
         )
-    sentences.append(f"Of {len(judged)} intervals of 95 %, about {0.05 * len(judged):.1f} exclude zero by chance.")
+    sentences.append(
+        f"Of {len(judged)} intervals of 95 %, about {0.05 * len(judged):.1f} are expected to exclude zero by chance."
+    )
     return " ".join(sentences)

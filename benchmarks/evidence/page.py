@@ -337,7 +337,7 @@ _SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "6. Other ways to improve accuracy": _alternatives,
     "7. Photographs": _photographs,
     "8. Mixers": mixer_page.section,
-    "9. Shift and no shift in one world": hard_page.section,
+    "9. Harder birds": hard_page.section,
     "10. Strategies": strategies_page.section,
 }
 

@@ -172,7 +172,7 @@ def _embedded_pairs(work: Path, rows: Dataset) -> tuple[np.ndarray, np.ndarray, 
 
 
 def with_bytes(rows: Dataset, files: ImageFiles, generated: Sequence[Any] | None = None) -> Dataset:
-    """Returns rows that contain the bytes of their images, because a path in a Parquet file is useless elsewhere."""
+    """Returns rows that contain the bytes of their images, because a path is valid only on this machine."""
     from datasets import Dataset, Features, Image
 
     columns = {"image": column_values(rows, "image"), **({} if generated is None else {"generated": generated})}

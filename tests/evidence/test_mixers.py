@@ -67,7 +67,7 @@ def test_fewer_than_three_seeds_decide_nothing(count):
     if count < 3:
         assert said == "Fewer than 3 seeds are measured, which is too few to judge mixers."
     else:
-        judged = f"Of {len(mixers.arms('tuned'))} intervals of 95 %, about 0.9 exclude zero by chance."
+        judged = f"Of {len(mixers.arms('tuned'))} intervals of 95 %, about 0.9 are expected to exclude zero by chance."
         assert said.startswith("A higher top-1 is seen with AutoMix. A lower top-1 is seen with Co-Mixup. No diff")
         assert said.endswith(judged)
 

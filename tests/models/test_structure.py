@@ -1,4 +1,4 @@
-"""Structure: one step with a ControlNet against the formula, the IP-Adapter, and the independence of batches."""
+"""Tests of strategy structure: one step equals the formula, and images do not depend on the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of full, read-only and vanished disks: one line, the old export intact, continued to the same result."""
+"""Tests of full, read-only and vanished disks: a one-line error, an intact old export, and then the same result."""
 
 import errno
 import os

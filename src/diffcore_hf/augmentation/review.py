@@ -1,6 +1,6 @@
 """Review: a reviewer's verdicts on attempts, read from a CSV file.
 
-Owns the format of the file. The rule for which decisions a verdict overrides is in method/checks.py.
+Owns the format of the file. method/checks.py has the rule that says which decisions a verdict overrides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights beside the model and the image tower. They are pinned and hashed as those of the model.
+"""Weights other than those of the model and of the image tower. They are pinned and hashed in the same way.
 
 These are weights that options of a strategy name, and a captioner. Owns the replacement of a branch by its commit,
 and the record of the weights. Does not decide which files may be loaded

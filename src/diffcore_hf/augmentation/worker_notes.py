@@ -177,7 +177,7 @@ class WorkerNotes:
         }
 
     def peers(self) -> int:
-        """Return the number of workers, at least the number of other workers that are alive and this one."""
+        """Return the number of workers in the share. If more workers are alive, return the number of these."""
         return max(self.share.count, 1 + sum(1 for _ in self._alive()))
 
     def _alive(self) -> Iterator[_Seen]:

@@ -45,7 +45,7 @@ _PPM = re.compile(
 )
 _AVIF_BRANDS = (b"avif", b"avis")
 _CONTAINER_BRANDS = (b"mif1", b"msf1", b"miaf")
-"""Brands of a container that may hold AVIF or HEIC; its list of compatible brands decides."""
+"""Brands of a container that may hold AVIF or HEIC. The list of compatible brands in the file decides which it is."""
 
 
 class UnreadableImage(ValueError):

@@ -60,7 +60,7 @@ STRATEGIES = {
 
 
 class OtherWeights(NamedTuple):
-    """Weights beside those of section `model` that an option of a strategy names."""
+    """Weights that an option of a strategy names, in addition to the weights of section `model`."""
 
     option: str
     """Name of the option with the Hub id or path. The option `<name>_revision` is its branch, tag or commit."""
@@ -87,8 +87,8 @@ class Strategy(ABC):
     VERSION: ClassVar[str] = "1"
     """Version of the output. Increase it when the output changes. The attempt digest includes it."""
     reads: tuple[str, ...] = ("prompt", "negative_prompt", "seed")
-    """The columns of a unit that `sample` needs, as keys of UNIT_COLUMNS. An object may have others than its class, if
-    they depend on the options."""
+    """The columns of a unit that `sample` needs, as keys of UNIT_COLUMNS. If they depend on the options, an object can
+    have another value than its class."""
 
     uses_model: ClassVar[bool] = True
     """Whether the strategy uses section `model` of the recipe. If it does not, the run resolves no model, the digests
@@ -157,7 +157,8 @@ class Strategy(ABC):
     ) -> None:
         """Check the words of the classes before a preparation. No weights are loaded.
 
-        The run calls this once before it writes anything, unless it has no words or a finished preparation.
+        The run calls this once, before it writes anything. It does not do so if there are no words, or if the
+        preparation is finished.
 
         Args:
             words: name of each class -> its word.
@@ -168,7 +169,7 @@ class Strategy(ABC):
         """
 
     def other_weights(self) -> tuple[OtherWeights, ...]:
-        """Return the weights beside those of section `model` that the options name.
+        """Return the weights that the options name, in addition to the weights of section `model`.
 
         The run pins and hashes them as it does those of the model, before `check`. The options then have the commit as
         the revision, and the digests have the identity in place of the path. Load them only from safetensors files, at

@@ -24,7 +24,7 @@ MIN_CMMD = 3
 NEIGHBOURS = 3
 """The k of coverage and density. A larger k brings the expected coverage close to 1 in small classes."""
 _WIDTH = 16_000
-"""Smallest width of a chunk of kernels. It limits chunks to 500 rows, because pairs of other chunks are skipped."""
+"""Smallest width that `chunks` gets. It limits a chunk to 500 rows: pairs within a chunk are computed twice."""
 
 
 class Estimate(NamedTuple):
@@ -127,7 +127,8 @@ def coverage_and_density(real: Embeddings, generated: Embeddings, k: int = NEIGH
         k: number of neighbours.
 
     Returns:
-        Coverage in [0, 1] and density in [0, N / k]. Their expectations are in `expected_coverage`, and 1.
+        Coverage in [0, 1] and density in [0, N / k]. The expected coverage is `expected_coverage`, the expected density
+        is 1.
 
     Raises:
         ValueError: there are too few images.

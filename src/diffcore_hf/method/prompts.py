@@ -37,7 +37,7 @@ _OPAQUE = (
 )
 # Placeholders for a/an and A/An until the next word is known.
 _ARTICLES = {"a": "\0", "A": "\1"}
-# First vowels that are spoken as a consonant (a unicorn), and first h that is silent (an hour).
+# Words whose first vowel is spoken as a consonant (a unicorn), and words whose first h is silent (an hour).
 _VOWEL_SPOKEN_AS_CONSONANT = re.compile(
     r"(uni(?!n|m)|us[aeiu]|ut[ei]|eu|ewe|ufo|uk|ub?iq|one\b|once\b|ura|uru|uga)", re.IGNORECASE
 )
@@ -195,7 +195,7 @@ def _article(word: str, capital: bool) -> str:
 
 def contexts_of(prompts: PromptsConfig, kind: str) -> tuple[str, ...]:
     """Returns the contexts of the recipe. If it has none, returns the contexts of the paper's template or of the
-    kind. Contexts from captions that are not made yet are one empty context."""
+    kind. If captions will give the contexts, returns one empty context."""
     if prompts.contexts is not None:
         return prompts.contexts
     if prompts.contexts_from == CAPTIONS:

@@ -1,6 +1,6 @@
 """Soft labels: the weights of two classes in one label.
 
-The image was generated from a real image of one class and shows the other class.
+Such a label belongs to an image that was generated from a real image of one class and shows the other class.
 
 Owns the weight of the class that an image has to show (Diff-Mix, Wang et al. 2024). Does not draw the class
 (unit_draws.py) or build the labels of mixed images (training/data/image_labels.py).

@@ -80,7 +80,7 @@ def kind_of(name: str, head: bytes) -> Kind | str:
 
 
 def _is_tar(head: bytes) -> bool:
-    """Returns whether the bytes begin a tar file, also below gzip."""
+    """Returns whether the bytes begin a tar file, which may be compressed with gzip."""
     if head[257:262] == b"ustar":
         return True
     if not head.startswith(b"\x1f\x8b"):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FOLLOW_LINKS = "--source.follow_links outside"
 """The option that reads the targets of links that lead out of a local folder."""
 ROOT = "--source.root FOLDER"
-"""The option that reads the files of another folder that the cells of data files name."""
+"""The option that allows the cells of data files to name files of another folder."""
 BESIDE_PHOTOS = {
     "table": ("table that is not used", "--source.table {path} reads it"),
     "data": ("data file beside photos", "--source.data_files {path} reads it"),
@@ -159,7 +159,7 @@ def _left_over(file: SourceFile, from_table: bool) -> UnreadFile:
 
 
 def _roots(targets: Sequence[str]) -> list[str]:
-    """Returns the roots for the targets of links; the folders of the targets if there are many."""
+    """Returns the targets of links as roots of `ImageFiles`; if there are many, the folders that contain them."""
     if len(targets) <= _MANY_TARGETS:
         return list(targets)
     return sorted({target if os.path.isdir(target) else os.path.dirname(target) for target in targets})

@@ -2,14 +2,14 @@
 
 The first rule that fits is used:
 
-1. `source.table`, `source.layout`, `source.name` and `source.data_files` choose.
+1. `source.table`, `source.layout`, `source.name` or `source.data_files` says how the folder is read.
 2. A folder that describes its files (a card with `configs`, a manifest, a saved dataset) is read by `datasets`.
-3. Without photos: data files are read by `datasets`, archives are unpacked.
-4. A table of the names of imagefolder (metadata.csv) with the label column.
-5. Folders of two or more classes.
-6. Parquet and Arrow files.
-7. The only table whose rows are photos with classes.
-8. Folders of one class.
+3. In a folder without photos, data files are read by `datasets`, and archives are unpacked.
+4. A table that has a name of imagefolder (such as metadata.csv) and the label column is read.
+5. Folders of two or more classes are read.
+6. Parquet and Arrow files are read.
+7. If there is only one table whose rows are photos with classes, it is read.
+8. Folders of one class are read.
 
 Files that the choice does not read are named by folder.py.
 """

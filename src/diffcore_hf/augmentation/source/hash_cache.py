@@ -31,7 +31,7 @@ Photo = tuple[str | None, SourceFile | None]
 NO_PHOTO: Photo = (None, None)
 
 UNSETTLED_NS = 2 * 10**9
-"""Age in nanoseconds below which a change may be followed by another one with equal times."""
+"""Age of a change in nanoseconds. A file whose last change is younger may change again without new times."""
 THREADS = 4
 LARGE = 2**24
 """Size in bytes from which files are read one at a time, to bound the memory."""

@@ -68,7 +68,7 @@ class _Place(NamedTuple):
     steps: Steps
     """Names of the folders on the way to the photo, without the folder of the split."""
     rank: int = 0
-    """Order of the folders of one split."""
+    """Place of the folder among the folders of its split: photos of a lower rank come first."""
     reason: str = ""
     """Reason why the photo is not a row; empty for a row."""
     detail: str = ""
@@ -130,7 +130,7 @@ def _wrapper(tree: FolderTree) -> Steps:
 def _top_splits(tree: FolderTree, base: Steps, *, every: bool) -> dict[Steps, _Place]:
     """Returns the places if the uppermost folders are splits that hold class folders; nothing otherwise.
 
-    Folders with other names beside them are splits of their own if they share a class with a named split.
+    An uppermost folder with another name is a split of its own if it has a class in common with a named split.
 
     Args:
         tree: all folders of photos.
@@ -164,9 +164,9 @@ def _top_splits(tree: FolderTree, base: Steps, *, every: bool) -> dict[Steps, _P
 
 
 def _splits_of_equal_classes(tree: FolderTree, tops: list[Steps]) -> set[Steps]:
-    """Returns the folders of splits that have a sub-folder of the same name as the folder of another split.
+    """Returns each folder of a split in which a sub-folder has the same name as a sub-folder of another split.
 
-    They hold class folders. The number of photos beside the class folders does not matter.
+    These folders hold class folders. The number of photos beside the class folders does not matter.
     """
     splits = {top: split_of(top[-1]) for top in tops if is_only_split(top[-1])}
     return {
@@ -275,7 +275,7 @@ def _rows(places: Mapping[str, _Place], name: FolderLayoutName) -> FolderLayout 
 
 
 def _common(folders: set[Steps]) -> int:
-    """Returns the number of uppermost folders that all class folders share; they are in no class name."""
+    """Returns the number of uppermost folders that all class folders share. No class name contains these folders."""
     if not folders:
         return 0
     first, last = min(folders), max(folders)

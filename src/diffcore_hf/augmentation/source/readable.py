@@ -1,4 +1,4 @@
-"""Readable images: which rows have an image whose header can be read, and the refusal of a source without any.
+"""Readable images: which rows have an image whose header can be read, and the error if no row has one.
 
 Owns the error about a source whose images are missing. Does not read files; the headers are those of the source.
 """

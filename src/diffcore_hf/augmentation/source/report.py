@@ -26,7 +26,7 @@ from diffcore_hf.core.manifest import SourceCounts
 _NO_DATA = frozenset({DOCUMENT, HIDDEN, SYSTEM})
 """Reasons of unread files that are not findings, because such files never give rows."""
 EXAMPLES = 5
-"""Largest number of names beside a count in the text. The file of `plan --report` has all names."""
+"""Largest number of names that the text lists for a finding. The file of `plan --report` has all names."""
 
 
 class UnreadFiles(NamedTuple):
@@ -37,7 +37,7 @@ class UnreadFiles(NamedTuple):
     """Path below the source folder; `.` for the source folder itself."""
     names: tuple[str, ...]
     details: tuple[str, ...]
-    """For each file what the reason does not state, such as the target of a link; may be empty."""
+    """For each file, information that the reason does not state, such as the target of a link; may be empty."""
 
     def paths(self) -> Iterator[str]:
         """Returns the path of each file below the source folder."""

@@ -8,7 +8,7 @@ from itertools import chain
 from diffcore_hf.augmentation.source.report import EXAMPLES, SourceReport, UnreadFiles
 
 MAX_FOLDERS = 3
-"""Number of folders up to which the unread files of one reason have a line for each folder."""
+"""If the unread files of one reason are in more folders than this, one line describes them all; else one per folder."""
 
 
 def lines(report: SourceReport) -> list[str]:

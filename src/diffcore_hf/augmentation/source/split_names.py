@@ -57,7 +57,7 @@ def split_of(name: str) -> SplitName | None:
 
 
 def split_of_file(path: str) -> str:
-    """Returns the split that the name of a data file means, or a folder on the way to it; `train` if none does."""
+    """Returns the split that the name of a data file or of a folder above it means; `train` if none means a split."""
     *folders, name = path.split("/")
     for step in (name.partition(".")[0], *reversed(folders)):
         if meaning := split_of(step):
@@ -72,5 +72,5 @@ def is_only_split(name: str) -> bool:
 
 
 def own_split_name(name: str) -> str:
-    """Returns a folder name as the name of a split of its own: letters, digits, dots and underscores."""
+    """Returns a new split name for a folder whose name means no split: its letters, digits, dots and underscores."""
     return re.sub(r"\W+", "_", name).strip("_") or "split"

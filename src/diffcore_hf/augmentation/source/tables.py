@@ -87,7 +87,8 @@ class PhotoNames:
         Args:
             value: a value of the table.
             folder: folder of the table below the source folder, with `/` at the end.
-            table: name of the table; among equal names the photo in a folder of its name or split is taken.
+            table: name of the table. If several photos have the name, the one in a folder with the name or the split of
+                the table is returned.
         """
         steps = value.strip().replace("\\", "/").removeprefix("./")
         if not steps or steps.startswith("/") or ".." in steps.split("/"):

@@ -1,4 +1,4 @@
-"""The policy `text_softmax`, which compares the probability of the class, by the captions of all classes, with 1/K."""
+"""The policy `text_softmax`: it computes the probability of the class from captions, and compares it with 1/K."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums, chunks, rounded, unit_rows
 
 FALLBACK_ALPHA = 0.1
-"""Parameter of the policy that replaces this one if there is only one class."""
+"""Parameter of the policy `quantile`, which replaces this policy if there is only one class."""
 
 
 class TextSoftmax(FittedPolicy):
     """The policy `text_softmax`: an attempt passes if and only if the probability of its class is above 1/K.
 
-    The probabilities are the softmax over the K classes of the cosines of the image and the captions of the classes,
-    times the scale with which the image tower was trained. Source: He et al. 2023 (*Is synthetic data from generative
+    The probabilities are the softmax of K scores. The score of a class is the cosine of the image and the caption of
+    the class, multiplied by the scale with which the image tower was trained. Source: He et al. 2023 (*Is synthetic data from generative
     models ready for image recognition?*), whose filter keeps images with a probability above 1/K. No real image is
     used, so there is no guarantee for real images.
 
     Args:
         references: the references. The shares of rejected real images are computed from them.
         sums: their sums.
-        scale: the factor of the cosines, above 0.
+        scale: the factor by which the cosines are multiplied, above 0.
     """
 
     def __init__(self, references: ReferenceEmbeddings, sums: PairSums, scale: float) -> None:

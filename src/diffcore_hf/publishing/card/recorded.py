@@ -1,4 +1,4 @@
-"""Recorded facts of a card: what a card shows and no table contains, as plain values under `card` in diffcore.json.
+"""Recorded facts of a card: what a card shows but no table contains. They are plain values, `card` in diffcore.json.
 
 A card is a function of diffcore.json, of compare.json and of the columns of the shards. So it can be rendered again
 from the published files. Owns the form of the record. Does not own the card itself (dataset_card.py).

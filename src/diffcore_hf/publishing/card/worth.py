@@ -60,7 +60,7 @@ def stored_comparison(content: bytes) -> Comparison:
     """Return the comparison in the bytes of compare.json.
 
     Raises:
-        ValueError: the bytes have another form, or the comparison does not have its recorded hash.
+        ValueError: the bytes have another form, or the recorded hash is not that of the comparison.
     """
     try:
         values = json.loads(content)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TARGET_LABEL = "target_label"
-"""Column of the dataset configuration `generated`, where a strategy has target classes."""
+"""Column of the dataset configuration `generated`. It exists only if the strategy has target classes."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class EmbeddedImages:
     kept_sha256: list[str]
     """M hashes of the image files; "" if a hash is not recorded."""
     left_out: int
-    """Number of real and kept images without an embedding of finite numbers or a class, which are in no figure."""
+    """Number of real and kept images without a class or without an embedding of finite numbers. No figure uses them."""
 
 
 def read_embeddings(shards: Shards) -> EmbeddedImages:

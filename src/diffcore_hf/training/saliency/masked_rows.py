@@ -23,7 +23,7 @@ from diffcore_hf.training.data.split import Split
 class MaskedRows(ScoredRows):
     """Rows of a split for scoring, with `masks` (B, S, S) bool and `reasons`, a list of B texts.
 
-    A reason is empty if the row has a mask, and its mask is then not empty.
+    The reason of a row says why it has no usable mask. It is empty if the row has one.
     """
 
     def __init__(
