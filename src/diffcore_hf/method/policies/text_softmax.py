@@ -21,9 +21,11 @@ class TextSoftmax(FittedPolicy):
     """The policy `text_softmax`: an attempt passes if and only if the probability of its class is above 1/K.
 
     The probabilities are the softmax of K scores. The score of a class is the cosine of the image and the caption of
-    the class, multiplied by the scale with which the image tower was trained. Source: He et al. 2023 (*Is synthetic data from generative
-    models ready for image recognition?*), whose filter keeps images with a probability above 1/K. No real image is
-    used, so there is no guarantee for real images.
+    the class, multiplied by the scale with which the image tower was trained. No real image is used, so there is no
+    guarantee for real images.
+
+    Source: He et al. 2023 (*Is synthetic data from generative models ready for image recognition?*), whose filter keeps
+    images with a probability above 1/K.
 
     Args:
         references: the references. The shares of rejected real images are computed from them.
