@@ -14,13 +14,14 @@ from diffcore_hf.core.manifest import FileEntry
 
 
 def enlarged(folder: Path, target: Path, seed: int, *, rows: int = 4, row_bytes: int = 20_000) -> Path:
-    """Copy a folder and add a file of random bytes, listed in the manifest as an export lists its files."""
+    """Copy a folder and add a file of random bytes, listed in the manifest as an export lists its pictures."""
     shutil.copytree(folder, target)
     random = np.random.default_rng(seed)
-    path = target / "data" / f"extra-{seed}.parquet"
+    # Among the pictures, because a shard has to be in a configuration.
+    path = target / "assets" / f"extra-{seed}.parquet"
     table = pa.table({"bytes": pa.array([random.bytes(row_bytes) for _ in range(rows)], pa.binary())})
     pq.write_table(table, path, row_group_size=16, compression="none")
-    extra = FileEntry(path=f"data/{path.name}", rows=rows, sha256=file_sha256(path), size=path.stat().st_size)
+    extra = FileEntry(path=f"assets/{path.name}", sha256=file_sha256(path), size=path.stat().st_size)
     manifest = Folder(target).manifest()
     assert manifest is not None
     manifest["files"] = sorted([*manifest["files"], extra], key=lambda entry: entry["path"])

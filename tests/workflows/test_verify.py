@@ -3,15 +3,22 @@
 import json
 import random
 import shutil
+import subprocess
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.tampering import OPERATIONS, change_rows, flip_bit, published_files, seal
 from benchmarks.verifying import Copy, outcome
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.manifest import checked_manifest
 from diffcore_hf.core.run_record import hashed_json
 from diffcore_hf.core.schema import CONFIGS
 from diffcore_hf.publishing.audit.report import Verification
+from diffcore_hf.workflows import made_again
+from diffcore_hf.workflows.describe import folder_shards
 from diffcore_hf.workflows.export import export
 from diffcore_hf.workflows.train import write_worth
 from diffcore_hf.workflows.verify import verified
@@ -122,3 +129,92 @@ def test_a_small_file_that_is_no_file_is_a_fault(copy, name):
     shutil.rmtree(copy / name)
     (copy / name).symlink_to("/dev/zero")
     assert [fault for fault in verified(str(copy)).faults if fault.startswith(name)]
+
+
+@pytest.fixture(scope="module")
+def signed(done, tmp_path_factory):
+    """Returns a signed export, and the file of its signers."""
+    folder = tmp_path_factory.mktemp("signed")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", folder / "key"], check=True)
+    (folder / "signers").write_text(f"me@example.org {(folder / 'key.pub').read_text()}")
+    export(done.folder.path, folder / "out", {}, sign=str(folder / "key"))
+    return folder / "out", str(folder / "signers")
+
+
+def test_a_signed_dataset_is_verified_with_its_signer(signed):
+    out, signers = signed
+    assert verified(str(out), signers) == Verification()
+    assert verified(str(out)).notes == [
+        "diffcore.json.sig was not checked. Use --signer FILE, where FILE lists the signers"
+    ]
+
+
+def test_a_signed_dataset_that_was_sealed_anew_is_found(signed, tmp_path):
+    out, signers = signed
+    copy = Copy(out, tmp_path / "out")
+    for name in ("default", "classes"):
+        with copy.trial() as folder:
+            change_rows(folder, name, "edit", random.Random(1))
+            seal(folder)
+            assert verified(str(folder), signers).faults[0].startswith("diffcore.json is not the file that me@")
+    with copy.trial() as folder:
+        (folder / "diffcore.json.sig").unlink()
+        assert verified(str(folder), signers).faults == ["diffcore.json has no signature diffcore.json.sig"]
+
+
+@pytest.mark.parametrize("kind", ["link", "huge", "folder"])
+def test_a_hostile_signature_is_a_fault(signed, tmp_path, kind):
+    out, signers = signed
+    shutil.copytree(out, tmp_path / "out")
+    file = tmp_path / "out" / "diffcore.json.sig"
+    content = file.read_bytes()
+    file.unlink()
+    if kind == "link":
+        (tmp_path / "elsewhere").write_bytes(content)
+        file.symlink_to(tmp_path / "elsewhere")
+    elif kind == "huge":
+        file.write_bytes(content * 1000)
+    else:
+        file.mkdir()
+    faults = verified(str(tmp_path / "out"), signers).faults
+    assert len(faults) == 1 and "diffcore.json" in faults[0]
+
+
+def test_a_changed_export_has_no_old_signature(signed, done, tmp_path):
+    out, _ = signed
+    shutil.copytree(out, tmp_path / "out")
+    export(done.folder.path, tmp_path / "out", {})
+    assert (tmp_path / "out" / "diffcore.json.sig").is_file()
+    export(done.folder.path, tmp_path / "out", {"fraction": 0.5})
+    assert not (tmp_path / "out" / "diffcore.json.sig").exists()
+
+
+def test_images_are_embedded_and_generated_again(done):
+    assert verified(str(done.folder.path), rescore=3, regenerate=3) == Verification()
+
+
+def test_another_embedding_or_image_is_a_fault(copy):
+    tables = folder_shards(copy, checked_manifest(Folder(copy).manifest(), str(copy)))
+    shards = replace(tables, images=True)
+    one, two = made_again.sampled(shards, 2)
+    first, second = replace(one, key=two.key), replace(two, key=one.key)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made_again, "sampled", lambda *_: [first, second])
+        assert all(
+            "is another image than the one" in fault for fault in made_again.regenerated(Folder(copy), shards, 2)
+        )
+        other = replace(first, embedding=-first.embedding)
+        patch.setattr(made_again, "sampled", lambda *_: [other])
+        [fault] = made_again.rescored(Folder(copy), shards, 1)
+        assert "has another embedding: its cosine to the stored one is -" in fault
+
+
+@pytest.mark.parametrize("options", [{"rescore": 0}, {"regenerate": -1}])
+def test_a_number_below_one_is_one_line(done, options):
+    with pytest.raises(UserError, match="Use a number above 0"):
+        verified(str(done.folder.path), **options)
+
+
+def test_an_export_is_generated_again_only_in_the_folder_of_its_run(signed):
+    with pytest.raises(UserError, match="is an export. Name the folder that it was exported from"):
+        verified(str(signed[0]), regenerate=1)

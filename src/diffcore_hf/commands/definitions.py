@@ -121,6 +121,7 @@ class ExportOptions:
             "the real rows, then one row with the mixed image per counterpart."
         ),
     )
+    sign: str | None = option(None, help="SSH key that signs the dataset, with ssh-keygen. null: no signature.")
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,9 @@ class PushOptions:
         False, help="Propose the version in a pull request. Push again after the merge to set the tag."
     )
     dry_run: bool = option(False, help="Show the changes and send nothing.")
+    sign: str | None = option(
+        None, help="SSH key that signs the version, with ssh-keygen. null: the signature in the folder, if it exists."
+    )
 
 
 @dataclass(frozen=True)
@@ -164,13 +168,28 @@ class DiffOptions:
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """Check the files of a folder or a version against its manifest, and its tables against each other.
+    """Check everything that a folder or a version publishes: files, tables and card.
 
-    - Each file must have the recorded size, hash and number of rows.
-    - In the tables, similarities must agree with embeddings, reasons with scores and bounds, and counts and statuses
-      with reasons.
+    - Each file must have the recorded size, hash and number of rows. Links and files of others are reported.
+    - In the tables, ids, labels, prompts, seeds, scores, bounds, reasons, statuses and counts are computed again.
+    - The card is rendered again. Edited free sections and metadata are notes, and no faults.
     - In a folder, each image must have its recorded hash.
     """
+
+    signer: str | None = option(
+        None,
+        help=(
+            "File of signers, as `allowed_signers` of SSH: a name and a public key in each line. One of them must have "
+            "signed the dataset. null: signatures are not checked."
+        ),
+    )
+    rescore: int | None = option(
+        None, help="Number of attempts whose images are embedded again, with their real images. null: none."
+    )
+    regenerate: int | None = option(
+        None,
+        help="Number of attempts that are generated again, in the folder of a run. null: none.",
+    )
 
 
 @dataclass(frozen=True)

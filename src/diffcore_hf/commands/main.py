@@ -206,7 +206,9 @@ def export(command: Command) -> int:
     from diffcore_hf.augmentation import summary
     from diffcore_hf.workflows.export import export
 
-    result = export(command.target, command.options["output"], command.layer, command.options["layout"])
+    result = export(
+        command.target, command.options["output"], command.layer, command.options["layout"], command.options["sign"]
+    )
     print(summary.text(result.summary, seconds=result.seconds, images=0))
     if pending := result.summary.counts["pending"]:
         print(
@@ -314,7 +316,7 @@ def diff(command: Command) -> int:
 def verify(command: Command) -> int:
     from diffcore_hf.workflows.verify import verified
 
-    result = verified(command.target)
+    result = verified(command.target, **command.options)
     for note in result.notes:
         print(f"note: {note}")
     print("\n".join(result.faults) or f"{command.target}: every file, hash, count and score is correct")

@@ -25,12 +25,15 @@ from diffcore_hf.core.folder import Folder
 from diffcore_hf.generation.base import targets_of
 from diffcore_hf.workflows.augment import RunResult, check_text_policy
 from diffcore_hf.workflows.publication import publish
+from diffcore_hf.workflows.signing import check_key, sign_folder
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 
-def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout: str = "columns") -> RunResult:
+def export(
+    out: str | Path, output: str | Path, layer: Mapping[str, Any], layout: str = "columns", sign: str | None = None
+) -> RunResult:
     """Write another dataset from the facts of a run, without a model.
 
     Args:
@@ -38,11 +41,13 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
         output: the folder to write; a new folder or an earlier export.
         layer: keys of the recipe of scope `decision` or `free`.
         layout: `columns`, `rows` or `mixed`.
+        sign: path of an SSH key that signs the dataset; None: it is not signed.
 
     Raises:
         UserError: the run cannot be opened (see `reopen`), the output is the folder of a run or has files of another
-            program, or the dataset cannot be written in this layout.
+            program, the dataset cannot be written in this layout, or it cannot be signed with this key.
     """
+    check_key(sign)
     started = time.monotonic()
     target = Folder(output)
     target.check_owned_or_empty()
@@ -63,6 +68,8 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
     target.remove_leftovers()
     with exporting(target):
         summary = publish(material, target, layout)
+        if sign is not None:
+            sign_folder(target, sign)
     return RunResult(target, run.recipe, summary, time.monotonic() - started, 0)
 
 

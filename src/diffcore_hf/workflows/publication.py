@@ -25,6 +25,7 @@ from diffcore_hf.publishing.card.text import merge_free_sections
 from diffcore_hf.workflows import pictures
 from diffcore_hf.workflows.decided_again import recorded_captions
 from diffcore_hf.workflows.describe import described_tables
+from diffcore_hf.workflows.signing import remove_old_signatures
 
 
 def publish(material: Material, folder: Folder, layout: str = "columns") -> Summary:
@@ -79,6 +80,8 @@ def _publish(material: Material, folder: Folder, layout: str, summary: Summary, 
     facts = card_facts(stored, comparison, info)
     (staging / "README.md").write_text(_card(facts, folder), encoding="utf-8")
     with signals.protected():
+        if folder.manifest() != stored:
+            remove_old_signatures(folder.path)
         replace_export(folder, staging, content)
     return summary
 

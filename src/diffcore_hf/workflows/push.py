@@ -21,6 +21,7 @@ from diffcore_hf.publishing.hub.push import PushResult
 from diffcore_hf.publishing.hub.push import push as push_version
 from diffcore_hf.publishing.hub.retry import BACKOFF
 from diffcore_hf.publishing.hub.versions import parse_version
+from diffcore_hf.workflows.signing import Signer, check_key
 
 
 def push(
@@ -33,6 +34,7 @@ def push(
     compare: str | Path | None = None,
     create_pr: bool = False,
     dry_run: bool = False,
+    sign: str | None = None,
     backoff: Sequence[float] = BACKOFF,
 ) -> PushResult:
     """Publish a finished folder as one version of a dataset on the Hub.
@@ -47,16 +49,20 @@ def push(
         compare: compare.json of a training on this dataset. None means the file in the folder, if it exists.
         create_pr: propose the version in a pull request.
         dry_run: send nothing.
+        sign: path of an SSH key that signs the version; None: a signature in the folder is published.
         backoff: seconds before each retry of a step that failed.
 
     Raises:
         UserError: the version cannot be published; no version was added or changed.
     """
     tag = parse_version(version).tag
+    check_key(sign)
+    signer = Signer(sign)
 
     def extra_files(card_on_hub: str | None) -> Mapping[str, bytes]:
         files = _extra_files(Folder(out), card_on_hub, compare, originals_are_mine)
-        return files | {"README.md": with_location(files["README.md"].decode(), repo_id, tag).encode()}
+        files |= {"README.md": with_location(files["README.md"].decode(), repo_id, tag).encode()}
+        return files | signer.signatures(Folder(out).path, files)
 
     return push_version(
         out,

@@ -18,6 +18,7 @@ from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 from diffcore_hf.core.folder import Folder, write_atomic
 from diffcore_hf.core.run_record import hashed_json
+from diffcore_hf.publishing.audit.files import COMPARISON, SIGNATURES
 from diffcore_hf.publishing.card import worth
 from diffcore_hf.publishing.card.model_card import ModelFacts, render_model_card
 from diffcore_hf.publishing.card.text import merge_free_sections
@@ -151,7 +152,8 @@ def write_worth(data_path: str | Path, comparison: Mapping[str, Any]) -> Path | 
     manifest = folder.manifest()
     if manifest is None or manifest.get("hash") != comparison["data"]["hash"] or len(comparison["arms"]) < 2:
         return None
-    write_atomic(folder.path / "compare.json", hashed_json(comparison))
+    (folder.path / SIGNATURES[COMPARISON]).unlink(missing_ok=True)
+    write_atomic(folder.path / COMPARISON, hashed_json(comparison))
     card = folder.path / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     if worth.START not in text:

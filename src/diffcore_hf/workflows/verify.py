@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.manifest import Comparison, Manifest, checked_manifest
-from diffcore_hf.core.own_files import read_own_file
+from diffcore_hf.core.own_files import MAX_BYTES, read_own_file
 from diffcore_hf.core.run_record import hashed_json
 from diffcore_hf.publishing.audit.card_text import check_card, check_values
 from diffcore_hf.publishing.audit.dataset import audit
@@ -26,8 +26,9 @@ from diffcore_hf.publishing.card.dataset_card import configs_in_order, render_ca
 from diffcore_hf.publishing.card.recorded import card_facts
 from diffcore_hf.publishing.hub import parquet, verification
 from diffcore_hf.publishing.hub.client_errors import as_user_error
-from diffcore_hf.publishing.hub.remote import Remote, open_remote
+from diffcore_hf.publishing.hub.remote import Remote, RemoteFile, open_remote
 from diffcore_hf.workflows.decided_again import fitted_again
+from diffcore_hf.workflows.signing import check_signatures
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,34 +54,64 @@ def verify(target: str) -> list[str]:
     return verified(target).faults
 
 
-def verified(target: str) -> Verification:
+def verified(
+    target: str, signer: str | None = None, rescore: int | None = None, regenerate: int | None = None
+) -> Verification:
     """Check a folder, or a version such as `owner/name@v1.0.0`.
 
     Files are compared with the manifest, and the parts of a folder with the hashes in their names. Then the card is
     rendered again, and rows are compared with each other and with the rules of the recipe. The hash of each image is
     checked only in a folder. For a version on the Hub, the hash of each shard covers its images.
 
+    Args:
+        target: path of a folder, or a version.
+        signer: path of a file of signers, one of whom must have signed the dataset; None: signatures are not checked.
+        rescore: number of attempts that are embedded again; None: no image tower is loaded.
+        regenerate: number of attempts that are generated again; None: no model is loaded.
+
     Raises:
         UserError: the folder, dataset or version does not exist, or the Hub failed.
     """
     if Path(target).is_dir():
-        return _verify_folder(Folder(target))
+        result, shards = _verify_folder(Folder(target), signer)
+        if shards is not None and not result.faults:
+            _make_again(Folder(target), shards, rescore, regenerate, result)
+        return result
     repo_id, at, version = target.partition("@")
     if not at:
         raise UserError(f"{target} is not a folder. Give a folder, or e.g. {target}@v1.0.0 for a version on the Hub")
-    return _verify_version(repo_id, version)
+    if rescore is not None or regenerate is not None:
+        raise UserError(
+            f"{target} is a version on the Hub. Download it with `hf download {repo_id} --repo-type dataset --revision "
+            f"{version} --local-dir OUT`, and use --rescore with the folder OUT"
+        )
+    return _verify_version(repo_id, version, signer)
 
 
-def _verify_folder(folder: Folder) -> Verification:
+def _make_again(
+    folder: Folder, shards: Shards, rescore: int | None, regenerate: int | None, result: Verification
+) -> None:
+    """Embed and generate samples again; their faults are added to the result."""
+    from diffcore_hf.workflows.made_again import regenerated, rescored
+
+    for option, count, check in (("--rescore", rescore, rescored), ("--regenerate", regenerate, regenerated)):
+        if count is not None and count < 1:
+            raise UserError(f"{option} is {count}. Use a number above 0")
+        if count is not None:
+            result.faults += check(folder, shards, count)
+
+
+def _verify_folder(folder: Folder, signer: str | None) -> tuple[Verification, Shards | None]:
+    """Check a folder. Return the result and its tables; None if the files are damaged."""
     faults = [str(damaged) for damaged in Ledger(folder.parts).damaged()]
     content = folder.manifest()
     if content is None:
-        return Verification([*faults, *folder.faults()])
+        return Verification([*faults, *folder.faults()]), None
     manifest = checked_manifest(content, str(folder.path))
     if wrong := listed_faults(manifest):
-        return Verification([*faults, *wrong])
+        return Verification([*faults, *wrong]), None
     if wrong := verification.folder_faults(folder, manifest):
-        return Verification([*faults, *wrong])
+        return Verification([*faults, *wrong]), None
 
     def read(path: str, columns: Sequence[str]) -> Iterable[pa.Table]:
         return parquet.read_batches(folder.path / path, path, columns, _BATCH)
@@ -96,12 +127,13 @@ def _verify_folder(folder: Folder) -> Verification:
 
     result = folder_files(folder.path, manifest)
     shards = Shards(manifest, read, lambda path: schema(path).names, images=True)
+    check_signatures(small_file, signer, result)
     _check_content(_Published(manifest, shards, schema, small_file), result)
     result.faults[:0] = faults
-    return result
+    return result, shards
 
 
-def _verify_version(repo_id: str, version: str) -> Verification:
+def _verify_version(repo_id: str, version: str, signer: str | None) -> Verification:
     remote = open_remote(repo_id)
     with as_user_error(f"{repo_id}@{version}"):
         state = remote.state(remote.commit_of_version(version))
@@ -112,11 +144,13 @@ def _verify_version(repo_id: str, version: str) -> Verification:
             return Verification(faults)
         result = Verification()
         other_files(state.files, manifest, result)
-        _check_content(_of_commit(remote, state.commit, set(state.files), manifest), result)
+        published = _of_commit(remote, state.commit, state.files, manifest)
+        check_signatures(published.small_file, signer, result)
+        _check_content(published, result)
         return result
 
 
-def _of_commit(remote: Remote, commit: str, names: set[str], manifest: Manifest) -> _Published:
+def _of_commit(remote: Remote, commit: str, files: Mapping[str, RemoteFile], manifest: Manifest) -> _Published:
     """Return the files of a commit."""
 
     def read(path: str, columns: Sequence[str]) -> Iterable[pa.Table]:
@@ -126,7 +160,11 @@ def _of_commit(remote: Remote, commit: str, names: set[str], manifest: Manifest)
         return remote.schema(path, commit)
 
     def small_file(name: str) -> bytes | None:
-        return remote.download(name, commit).read_bytes() if name in names else None
+        if name not in files:
+            return None
+        if files[name].size > MAX_BYTES:
+            raise UserError(f"{name} is too large")
+        return remote.download(name, commit).read_bytes()
 
     shards = Shards(manifest, read, lambda path: remote.column_names(path, commit), images=False)
     return _Published(manifest, shards, schema, small_file)

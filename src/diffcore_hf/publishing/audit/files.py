@@ -41,6 +41,11 @@ def listed_faults(manifest: Manifest) -> list[str]:
     faults += [f"{MANIFEST} names the shard {path} without its hash" for path in shards if path not in with_rows]
     faults += [f"{MANIFEST} lists {path}, which is in no configuration" for path in sorted(filled - set(shards))]
     faults += [
+        f"{MANIFEST} lists {path} without its number of rows"
+        for path in entries
+        if path.split("/")[0] in _SHARD_FOLDERS and path not in with_rows
+    ]
+    faults += [
         f"{MANIFEST} uses the shard {path} {count} times" for path, count in Counter(shards).items() if count > 1
     ]
     return faults

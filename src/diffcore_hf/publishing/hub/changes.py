@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffcore_hf.core.manifest import FileEntry, Manifest
+from diffcore_hf.publishing.audit.files import COMPARISON, SIGNATURES
 from diffcore_hf.publishing.hub.remote import MANIFEST, RemoteFile, State, blob_of
-
-COMPARISON = "compare.json"
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ def changes_to(folder: Path, manifest: Manifest, extra: Mapping[str, bytes], hea
         return Changes(add, ())
     older = [entry["path"] for entry in head.manifest.get("files", ())]
     delete = [path for path in older if path in remote and path not in listed]
-    if COMPARISON in remote and COMPARISON not in extra:
-        delete.append(COMPARISON)  # The comparison was measured on an older version.
+    # A comparison was measured on an older version, and a signature was made for it.
+    delete += [path for path in (COMPARISON, *SIGNATURES.values()) if path in remote and path not in extra]
     return Changes(add, tuple(sorted(delete)))
 
 
