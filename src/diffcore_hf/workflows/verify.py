@@ -27,6 +27,7 @@ from diffcore_hf.publishing.card.recorded import card_facts
 from diffcore_hf.publishing.hub import parquet, verification
 from diffcore_hf.publishing.hub.client_errors import as_user_error
 from diffcore_hf.publishing.hub.remote import Remote, RemoteFile, open_remote
+from diffcore_hf.workflows.compared_again import comparison_faults
 from diffcore_hf.workflows.decided_again import fitted_again
 from diffcore_hf.workflows.signing import check_signatures
 
@@ -192,6 +193,7 @@ def _checked_comparison(published: _Published, result: Verification) -> Comparis
     if comparison["data"].get("hash") != published.manifest.get("hash"):
         result.notes.append(f"{COMPARISON} was measured on another version of the dataset, so it is not checked")
         return None
+    result.faults += comparison_faults(comparison, published.manifest)
     return comparison if len(comparison["arms"]) > 1 else None
 
 

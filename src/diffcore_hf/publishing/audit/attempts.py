@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import takewhile
 from typing import Any, Protocol, TypedDict
 
 import numpy as np
@@ -19,9 +20,11 @@ from numpy.typing import NDArray
 
 from diffcore_hf.core.schema import TARGET_COLUMNS, UnitKey
 from diffcore_hf.core.seeding import attempt_seed
+from diffcore_hf.method.checks import CHECKS, DUPLICATE
 from diffcore_hf.method.soft_labels import target_weight
 from diffcore_hf.method.thresholds import row_cosines
 from diffcore_hf.publishing.audit.findings import Findings
+from diffcore_hf.publishing.audit.nearest import NEAREST, nearest_faults
 from diffcore_hf.publishing.audit.prompts import ExpectedPrompts
 from diffcore_hf.publishing.audit.references import Embedding, ReferenceTable, embeddings_of
 from diffcore_hf.publishing.audit.shards import Shards, image_bytes
@@ -33,7 +36,10 @@ SIMILARITY_TOLERANCE = 2e-7
 _NOT_IN_RATES = ("superseded", "crashed")
 """Reasons of attempts that are not counted in any rate. Datasets of earlier versions of this package have superseded
 attempts."""
-_BEFORE_DUPLICATE = ("crashed", "unsafe", "invalid", "review", "superseded")
+_BEFORE_DUPLICATE = (
+    *takewhile(lambda reason: reason != DUPLICATE, (check.reason for check in CHECKS)),
+    "superseded",
+)
 """Reasons that are tested before duplicates, and that of datasets of earlier versions."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COLUMNS = (
@@ -150,8 +156,9 @@ def audit_attempts(
     """Check every attempt. Return the tally, which the other configurations are compared with."""
     tally, recipe = AttemptTally(), shards.manifest["recipe"]
     columns = [*_COLUMNS, *shards.target_columns]
-    if any("strength" in shards.names(path) for path in shards.paths("attempts")):
-        columns.append("strength")
+    existing = {name for path in shards.paths("attempts") for name in shards.names(path)}
+    columns += [name for name in ("strength", *NEAREST) if name in existing]
+    has_nearest = existing.issuperset(NEAREST)
     empty: dict[str, Any] = dict.fromkeys((*TARGET_COLUMNS, "strength"))
     order, images = _Order(references), _Images()
     for table in shards.batches("attempts", [*columns, "embedding"], "image"):
@@ -166,6 +173,9 @@ def audit_attempts(
             faults = _faults(row, similarity, image, recipe)
             faults += _text_faults(row, prompts) + wrong
             faults += order.faults(row)
+            if has_nearest:
+                heldout = shards.manifest["counts"]["heldout"] > 0
+                faults += nearest_faults(row, references, shards.augmented_split, heldout=heldout)
             if row["label"] != references.labels.get(row["row_id"]):
                 faults.append("the label is not the class of the row")
             if shards.images and row["reason"] == "kept" and image is None:

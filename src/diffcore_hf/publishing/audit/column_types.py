@@ -15,8 +15,29 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _INTEGERS = ("copy", "attempt", "seed", "class_rank", "target_label", "images", "planned", "kept", "attempts")
-_NUMBERS = ("similarity", "score", "bound", "target_weight", "strength", "rejected_generated", "rejected_real")
-_TEXTS = ("row_id", "name", "prompt_name", "reason", "source_sha256", "image_sha256", "context", "prompt")
+_NUMBERS = (
+    "similarity",
+    "score",
+    "bound",
+    "target_weight",
+    "strength",
+    "nearest_score",
+    "rejected_generated",
+    "rejected_real",
+)
+_TEXTS = (
+    "row_id",
+    "name",
+    "prompt_name",
+    "reason",
+    "source_sha256",
+    "image_sha256",
+    "context",
+    "prompt",
+    "negative_prompt",
+    "nearest_row_id",
+    "nearest_kind",
+)
 _OWN = ("attempts", "references", "classes")
 """Configurations without a column of the source."""
 _NEVER_NULL = ("row_id", "copy", "attempt", "images", "planned", "kept", "attempts", "name")

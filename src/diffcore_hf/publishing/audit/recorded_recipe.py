@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from diffcore_hf.config.digests import digests_of_fields
 from diffcore_hf.core.manifest import Manifest
 from diffcore_hf.publishing.audit.findings import Findings
@@ -12,7 +15,8 @@ def audit_recipe(manifest: Manifest, findings: Findings) -> None:
 
     A manifest of an earlier version does not contain the versions of the stages, so its digests are not recomputed.
     """
-    recipe, resolved = manifest["recipe"], manifest["resolved"]
+    recipe: Mapping[str, Any] = manifest["recipe"]
+    resolved: Mapping[str, Any] = manifest["resolved"]
     for section in ("source", "model", "filter"):
         recorded = recipe.get(section, {}).get("identity")
         found = (resolved.get(section) or {}).get("identity")

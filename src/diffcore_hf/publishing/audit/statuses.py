@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from diffcore_hf.core.schema import UnitKey
 from diffcore_hf.publishing.audit.attempts import AttemptTally
@@ -37,7 +38,7 @@ class Statuses:
         return "failed" if all(reason == "crashed" for reason in reasons) else "exhausted"
 
 
-def count_faults(statuses: Mapping[str, int], counts: Mapping[str, int]) -> list[tuple[str, str]]:
+def count_faults(statuses: Mapping[str, int], counts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return a fault and its place for each count of diffcore.json that differs from the recomputed statuses."""
     return [
         (f"diffcore.json counts {counts[name]} {name} units", f"the attempts give {statuses.get(name, 0)}")

@@ -73,8 +73,8 @@ def check_fit(policy: FittedPolicy, manifest: Manifest, classes: ClassTable, fin
     """Compare the bounds and rates by class, the number of references and the overall rate with the policy."""
     references, rejected = policy.references, policy.rejected_real()
     if manifest["counts"]["references"] != len(references.row_ids):
-        stated = manifest["counts"]["references"]
-        findings.add(f"diffcore.json counts {stated} references", f"the recipe draws {len(references.row_ids)}")
+        noun = f"{manifest['counts']['references']} references"
+        findings.add(f"diffcore.json counts {noun}", f"the recipe draws {len(references.row_ids)}")
     for row, bound, rate in zip(classes.rows, policy.bound, rejected, strict=True):
         if not _close(row["bound"], bound):
             findings.add("classes: the bound does not follow from the references", row["name"])
