@@ -1,6 +1,7 @@
 """Contexts from captions: the words of the classes and what describes the object are removed."""
 
 import pytest
+from hostile_names import hostile_names
 
 from diffcore_hf.method.caption_contexts import context_of, contexts_from_captions
 
@@ -40,3 +41,11 @@ def test_each_context_is_listed_once_in_the_order_of_the_captions():
     captions = [("a bird in deep snow", 0), ("a bird", 0), ("a swallow on a wire", 1), ("a cardinal In deep snow", 2)]
     assert contexts_from_captions(captions, NAMES, "bird") == ["in deep snow", "on a wire"]
     assert contexts_from_captions([("a truck on a road", 0)], ("truck",), "") == ["on a road"]
+
+
+def test_hostile_names_and_captions_give_printable_contexts_without_braces():
+    names = hostile_names()
+    for name in names:
+        for caption in (f"a photo of a {name} sitting in deep snow", f"{name} {{label}} {name}", name):
+            context = context_of(caption, name, names[:5], "bird")
+            assert context.isprintable() and not {"{", "}"} & set(context)

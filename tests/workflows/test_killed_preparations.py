@@ -24,21 +24,24 @@ KEEP_ALL = {"filter.policy": {"name": "all"}, "max_attempts": 1, "limit": 3}
 
 
 def killed(work, name, time):
-    """Runs a function in a process that is killed before the given rename of a file whose path contains `name`."""
+    """Runs a function in a process that is killed before the given rename to a path that contains `name`."""
 
     def child():
         own_locks_of_progress_bars()
         torch.set_num_threads(1)
-        rename, times = os.replace, []
+        times = []
 
-        def replace(source, target):
-            if name in str(target):
-                times.append(target)
-                if len(times) == time:
-                    os.kill(os.getpid(), 9)
-            rename(source, target)
+        def counted(function):
+            def call(source, target):
+                if name in str(target):
+                    times.append(target)
+                    if len(times) == time:
+                        os.kill(os.getpid(), 9)
+                function(source, target)
 
-        os.replace = replace
+            return call
+
+        os.replace, os.link = counted(os.replace), counted(os.link)
         work()
 
     process = get_context("fork").Process(target=child)
