@@ -67,7 +67,7 @@ evidence: install $(if $(PHOTOS),.venv/photos-installed)  ## measure the effects
 	$(if $(LIST),,$(RUN)/python -m benchmarks.evidence --pack --page)
 
 bench: install  ## measure time and memory, and write docs/performance.md (about 20 minutes on an idle machine)
-	for part in demo source facts mixing loading publishing; do $(RUN)/python -m benchmarks.$$part --write docs/performance.md || exit 1; done
+	for part in demo source facts large_runs workers mixing loading publishing; do $(RUN)/python -m benchmarks.$$part --write docs/performance.md || exit 1; done
 
 overhead: install  ## measure what each mixer costs a training step, and write docs/performance.md (hours; OPTIONS="--device cuda")
 	$(RUN)/python -m benchmarks.overhead $(OPTIONS) --write docs/performance.md
