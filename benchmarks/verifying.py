@@ -1,7 +1,7 @@
 """Measures which changes of a published dataset `verify` finds.
 
 To print the tables:           python -m benchmarks.verifying out/miniature
-To write them into the docs:   python -m benchmarks.verifying out/miniature --write docs/publishing.md
+To write them into the docs:   python -m benchmarks.verifying out/miniature --write docs/verify.md
 To make a short measurement:   python -m benchmarks.verifying out/miniature --flips 20 --operations 20
 
 Each trial changes a copy of the dataset once. A flipped bit is in a random byte of a random published file. A row

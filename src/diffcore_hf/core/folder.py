@@ -174,6 +174,11 @@ def unlisted_files(root: Path, entries: Sequence[Mapping[str, Any]]) -> list[Pat
     return sorted(path for path in found if path not in listed and (path.is_symlink() or not path.is_dir()))
 
 
+def not_a_run(path: str | Path, remedy: str = "Give the --output of augment") -> UserError:
+    """Return the error for a path in which no run has started."""
+    return UserError(f"{path} is not the folder of a run of diffcore-hf. {remedy}")
+
+
 class Folder:
     """An output folder, or a path at which a run may create one."""
 
@@ -231,7 +236,7 @@ class Folder:
         """
         run = self.read_run()
         if run is None:
-            raise UserError(f"{self.path} is not the folder of a run of diffcore-hf. Give the --output of augment")
+            raise not_a_run(self.path)
         if run.get("exported"):
             raise UserError(f"{self.path} is an export. Name the folder that it was exported from")
         if with_parts and run.get("cleaned"):
@@ -324,7 +329,7 @@ class Folder:
         """
         run = self.read_run()
         if run is None:
-            raise UserError(f"{self.path} is not an output folder of diffcore-hf. Name the folder of a finished run")
+            raise not_a_run(self.path)
         if faults := self.faults():
             raise UserError(
                 f"{self.path} is incomplete ({faults[0]}). Its parts are needed. Run augment again to repair it"

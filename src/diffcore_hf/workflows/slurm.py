@@ -10,7 +10,7 @@ import yaml
 
 from diffcore_hf.augmentation.resolution import resolved_recipe
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import Folder, write_atomic
+from diffcore_hf.core.folder import Folder, not_a_run, write_atomic
 
 RECIPE = "recipe.yaml"
 """Name of the file below `.diffcore` with the recipe of the run, in which all values are chosen."""
@@ -45,7 +45,7 @@ def script(out: str | Path, job: Job) -> str:
     folder = Folder(out)
     run = folder.read_run()
     if run is None:
-        raise UserError(f"{out} is not the folder of a run. Use diffcore-hf plan WHAT --prepare {out} first")
+        raise not_a_run(out, f"Use diffcore-hf plan WHAT --prepare {out} first")
     if run.get("exported") or run.get("cleaned"):
         raise UserError(f"{out} has no parts that a job can continue. Use diffcore-hf plan WHAT --prepare NEW_FOLDER")
     if run.get("in_memory"):

@@ -50,9 +50,9 @@ class _Published:
     """Function that returns the content of a small file; None if it does not exist."""
 
 
-def verify(target: str) -> list[str]:
-    """Check a dataset; see `verification`. Return the faults, one line for each kind."""
-    return verified(target).faults
+def verify(target: str, signer: str | None = None) -> list[str]:
+    """Check a dataset; see `verified`. Return the faults, one line for each kind."""
+    return verified(target, signer).faults
 
 
 def verified(

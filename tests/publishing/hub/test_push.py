@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from hashlib import sha256
 
 import pytest
@@ -373,3 +374,20 @@ def test_invalid_content_of_another_tool_gives_a_one_line_error(hub, client, fin
         with pytest.raises(UserError, match=line) as caught:
             client(steps.call, *step)
         assert "\n" not in str(caught.value)
+
+
+def test_a_signed_version_is_verified_and_a_changed_card_is_found(hub, client, finished, tmp_path):
+    repo, key, signers = hub.repo_id(), tmp_path / "key", tmp_path / "signers"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key], check=True)
+    signers.write_text(f"me@example.org {key.with_suffix('.pub').read_text()}")
+    client(steps.push, finished, repo, "v1.0.0", sign=str(key))
+    assert client(steps.call, "verify", f"{repo}@v1.0.0", str(signers)) == []
+    card = client(steps.text, repo, "README.md", "v1.0.0").replace("## Licences", "## Licences: CC0")
+    commit = client(
+        steps.hub, "upload_file", path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=repo,
+        repo_type="dataset",
+    )  # fmt: skip
+    [fault] = client(steps.call, "verify", f"{repo}@{commit}", str(signers))
+    assert "'## Licences: CC0' instead of '## Licences'" in fault
+    client(steps.push, finished, repo, "v1.1.0")
+    assert "diffcore.json.sig" not in hub.dataset(repo).tags["v1.1.0"].files
