@@ -56,7 +56,7 @@ class RayWorker:
 
 
 def package_version() -> str:
-    """Return the version of this package. It is not imported, because its names are those of other packages too."""
+    """Return the version of this package, without importing the package by its name."""
     return str(sys.modules[__name__.partition(".")[0]].__version__)
 
 

@@ -32,8 +32,8 @@ class RayCluster:
     """The cluster of the option --address.
 
     Args:
-        address: HOST:PORT. None: the cluster of the environment variable RAY_ADDRESS, else the cluster that runs on
-            this machine, else a new one on this machine, which ends with the program.
+        address: HOST:PORT. None: the cluster of the environment variable RAY_ADDRESS. If it is not set, the cluster
+            that runs on this machine. If there is none, a new one on this machine, which ends with the program.
     """
 
     address: str | None = None
@@ -42,7 +42,7 @@ class RayCluster:
         """Check that Ray is installed and that something answers at the address.
 
         Raises:
-            UserError: one of the two is not the case.
+            UserError: Ray is not installed, or nothing answers.
         """
         if importlib.util.find_spec("ray") is None:
             raise UserError("--workers ray needs the library ray. Run: pip install 'diffcore-hf[ray]'")

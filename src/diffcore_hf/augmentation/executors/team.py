@@ -115,7 +115,7 @@ def show_progress(bar: Progress, notes: TeamNotes, waiting: str = "") -> None:
 
 
 def expected(run: Run) -> int:
-    """Return how many images are due, without later attempts."""
+    """Return how many images are due: real images to embed, and first attempts."""
     wanted = run.plan.limited(run.recipe.limit)
     references, attempts = read_facts(run)
     done = sum(1 for unit in range(wanted) if (*run.plan.key(unit), 0) in attempts.keys)

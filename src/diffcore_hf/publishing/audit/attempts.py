@@ -32,7 +32,7 @@ from diffcore_hf.publishing.audit.shards import Shards, image_bytes
 TOLERANCE = 1e-5
 """Absolute tolerance for published scores, which are float32."""
 SIMILARITY_TOLERANCE = 2e-7
-"""Absolute tolerance for similarities. They are computed from the same embeddings in the same way, then float32."""
+"""Absolute tolerance for similarities. They are computed again from the same embeddings; published ones are float32."""
 _NOT_IN_RATES = ("superseded", "crashed")
 """Reasons of attempts that are not counted in any rate. Datasets of earlier versions of this package have superseded
 attempts."""
@@ -111,7 +111,7 @@ class AttemptTally:
     """Class that the image has to show -> the bounds of its attempts."""
 
     def label_of(self, unit: UnitKey) -> tuple[int | None, float | None]:
-        """Return target class and weight of the kept attempt of a unit; None twice if there is none."""
+        """Return target class and weight of the kept attempt of a unit; (None, None) if there is none."""
         attempt = self.kept.get(unit)
         return (None, None) if attempt is None else (attempt["target_label"], attempt["target_weight"])
 

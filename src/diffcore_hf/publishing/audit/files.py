@@ -1,4 +1,4 @@
-"""Files: checks which files a dataset has, and that each is a regular file of its own.
+"""Files: checks which files a dataset has, and that each is a regular file and no link.
 
 Owns the rules for paths in diffcore.json, for links, and for files that no manifest lists. Does not compare the content
 of files (publishing/hub/verification.py).

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Verification:
-    """The faults of a dataset, and what a publisher may change without a fault. One line each."""
+    """The faults of a dataset, and the changes that a publisher may make. Each is one line."""
 
     faults: list[str] = field(default_factory=list)
-    """A published value is wrong or cannot be checked."""
+    """Published values that are wrong or cannot be checked."""
     notes: list[str] = field(default_factory=list)
     """Edited sections of the card, and files that diffcore-hf did not write."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Hashes = Mapping[str, str | None]
 """Row id -> sha256 of the real image."""
 Target = tuple[int | None, float | None]
-"""Class that the image of an attempt has to show and its weight in the label; None twice if it is the row's class."""
+"""Class that an image has to show, and its weight in the label; (None, None) if this is the class of the row."""
 RowCount = Counter[str]
 """Row id -> number of rows that have it."""
 
