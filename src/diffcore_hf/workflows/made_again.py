@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LOWEST_COSINE = 0.995
-"""Lowest cosine of the stored embedding of a generated image, which was computed before the image was encoded, and that
-of the encoded image. In the demo it was 0.9996 or more for JPEG. Other images of the demo reached 0.992."""
+"""Lowest cosine between the stored and the new embedding of a generated image. The stored one was computed before the
+image was encoded. In the demo, the cosine was at least 0.9996 for JPEG. For different images it was at most 0.992."""
 LOWEST_REAL_COSINE = 0.9995
 """Lowest cosine for a real image. Its bytes are the same, so only rounding differs."""
 HIGHEST_DIFFERENCE = 4.0

@@ -1,4 +1,4 @@
-"""Signs the files of a dataset that name all others, and checks such signatures. This module prints nothing."""
+"""Signs diffcore.json and compare.json of a dataset, and checks such signatures. This module prints nothing."""
 
 from __future__ import annotations
 
