@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -41,9 +42,13 @@ def cluster(recipe):
     """Returns a cluster whose head has no CPUs, so that a test can kill each node with workers."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     before = {process.pid for process in psutil.process_iter()}
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    yield cluster
-    cluster.shutdown()
+    # The path of a socket has at most 107 characters, so the folder of pytest is too long.
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        cluster = cluster_utils.Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": folder}
+        )
+        yield cluster
+        cluster.shutdown()
     deadline = time.monotonic() + 60
     while (left := processes_of_ray(before)) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -2,9 +2,13 @@
 
 import importlib.util
 import socket
+import subprocess
+import sys
+from types import ModuleType
 
 import pytest
 
+from diffcore_hf.augmentation.executors import ray_cluster
 from diffcore_hf.augmentation.executors.ray_cluster import Place, RayCluster, places
 from diffcore_hf.augmentation.executors.starting import workers_of
 from diffcore_hf.core.errors import UserError
@@ -77,3 +81,17 @@ def test_the_options_name_processes_or_a_cluster():
     for text in (None, "2"):
         with pytest.raises(UserError, match=r"^--address h:1 is used only with --workers ray\. Add --workers ray"):
             workers_of(text, "h:1")
+
+
+def test_an_address_that_is_not_that_of_ray_is_one_line(monkeypatch):
+    def run(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(UserError, match=r"^no Ray cluster answered at 'h:1' within 60 s\. Run `ray stop`"):
+        ray_cluster._connect("h:1")
+    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nRuntimeError: Version mismatch\n")
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: failed)
+    with pytest.raises(UserError, match=r"^the Ray cluster at 'h:1' cannot be used \(RuntimeError: Version mismatch\)"):
+        ray_cluster._connect("h:1")

@@ -32,7 +32,7 @@ def actors(cluster, monkeypatch, tmp_path):
     monkeypatch.setattr(WorkOrder, "of", lambda run, share, grace: SimpleNamespace(share=share))
     recipe = SimpleNamespace(model=SimpleNamespace(device="auto"))
     notes = team.TeamNotes(SimpleNamespace(folder=SimpleNamespace(private=tmp_path), recipe=recipe))
-    return ray_workers._Actors(notes, ray_workers._Shares(Share()), 30.0, "probe")
+    return ray_workers._Actors(notes, ray_workers._Shares(Share()), 30.0)
 
 
 def started(cluster, actors):

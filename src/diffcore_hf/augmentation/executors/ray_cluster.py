@@ -9,9 +9,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +24,11 @@ from diffcore_hf.core.errors import UserError, innermost_cause
 RAY = "ray"
 """Value of the option --workers for workers on a Ray cluster."""
 ADDRESS_VARIABLE = "RAY_ADDRESS"
-CONNECT_SECONDS = 10.0
-"""Longest time in seconds until the address of a cluster answers."""
+ANSWER_SECONDS = 10.0
+"""Longest time in seconds until something answers at the address of a cluster."""
+CONNECT_SECONDS = 60.0
+"""Longest time in seconds until a process is connected to the cluster."""
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 LOCAL_STORE = 100 * 2**20
 """Bytes of the object store of a cluster that this program starts. No images are in it, so the smallest is enough."""
 
@@ -57,22 +63,23 @@ class RayCluster:
 
         Raises:
             UserError: the cluster cannot be used.
+            Stopped: a signal was received before the connection existed.
         """
         self.check()
+        # A start of Ray sends no usage statistics.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         with signals.unchanged_handlers():
-            # A start of Ray sends no usage statistics.
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             import ray
-
-            is_own = not ray.is_initialized()
-            if is_own:
-                _connect(self.address)
+        if ray.is_initialized():
+            yield
+            return
         try:
+            with signals.interruptible(signals.PREPARATION), signals.unchanged_handlers():
+                _connect(self.address)
             yield
         finally:
-            if is_own:
-                with signals.protected(), signals.unchanged_handlers():
-                    ray.shutdown()
+            with signals.protected(), signals.unchanged_handlers():
+                ray.shutdown()
 
 
 @dataclass(frozen=True, order=True)
@@ -135,7 +142,7 @@ def _check_answers(address: str, name: str) -> None:
         raise UserError(f"{name} is {address!r}; use HOST:PORT, such as 10.0.0.1:6379, as `ray start --head` prints it")
     try:
         with signals.interruptible(signals.PREPARATION):
-            socket.create_connection((match[1], int(match[2])), CONNECT_SECONDS).close()
+            socket.create_connection((match[1], int(match[2])), ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:
         raise UserError(
             f"no Ray cluster answers at {name} {address!r} ({innermost_cause(error)}). Start one there with `ray start "
@@ -144,25 +151,57 @@ def _check_answers(address: str, name: str) -> None:
 
 
 def _connect(address: str | None) -> None:
-    """Connect this process to a cluster.
+    """Connect this process to a cluster, or start one on this machine.
 
     Raises:
         UserError: the cluster cannot be used.
     """
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    named = address or os.environ.get(ADDRESS_VARIABLE)
     try:
-        if address is None and not os.environ.get(ADDRESS_VARIABLE):
-            with suppress(ConnectionError):
-                ray.init("auto", **quiet)
-                return
-            ray.init("local", include_dashboard=False, object_store_memory=LOCAL_STORE, **quiet)
+        fault = _fault_of(named or "auto")
+        if fault is None:
+            ray.init(named or "auto", **_QUIET)
+        elif named is None:
+            ray.init("local", include_dashboard=False, object_store_memory=LOCAL_STORE, **_QUIET)
         else:
-            ray.init(address, **quiet)
-    except Exception as error:
-        named = address or os.environ.get(ADDRESS_VARIABLE) or "this machine"
+            raise _unusable(named, fault)
+    except subprocess.TimeoutExpired as error:
         raise UserError(
-            f"the Ray cluster at {named!r} cannot be used ({innermost_cause(error)}). Start it with the same versions "
-            "of Python and Ray as this program, or use --workers auto"
+            f"no Ray cluster answered at {named or 'the address of the last one on this machine'!r} within "
+            f"{CONNECT_SECONDS:.0f} s. Run `ray stop`, start the cluster with `ray start --head`, and use the address "
+            "that it prints"
         ) from error
+    except SystemExit as error:
+        # While Ray connects, its own handler ends the process after SIGTERM.
+        raise signals.Stopped(int(signal.SIGTERM)) from error
+    except (ConnectionError, RuntimeError) as error:
+        raise _unusable(named or "this machine", innermost_cause(error)) from error
+
+
+def _fault_of(address: str) -> str | None:
+    """Connect another process to a cluster, and return why this failed; None if it succeeded.
+
+    Ray waits for minutes for an address that is not that of Ray, and no signal ends this. A process can be ended.
+
+    Raises:
+        TimeoutExpired: the process was not connected after CONNECT_SECONDS.
+    """
+    code = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')"
+    tried = subprocess.run(
+        [sys.executable, "-c", code, address],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=CONNECT_SECONDS,
+    )
+    lines = tried.stderr.strip().splitlines() or ["it gave no reason"]
+    return None if tried.returncode == 0 else lines[-1]
+
+
+def _unusable(name: str, fault: str) -> UserError:
+    return UserError(
+        f"the Ray cluster at {name!r} cannot be used ({fault}). Start it with the same versions of Python and Ray as "
+        "this program, or use --workers auto"
+    )

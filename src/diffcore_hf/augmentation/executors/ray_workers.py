@@ -56,16 +56,17 @@ def collect_with_ray(
         UserError: the cluster cannot be used, or workers ended with an error and attempts are missing.
     """
     notes = team.TeamNotes(run)
+    actors = _Actors(notes, _Shares(share), grace)
     with closing(Progress(0, shown=progress)) as bar:
         bar.describe("connecting to the Ray cluster")
-        with cluster.connected(), _probe_file(run.folder.private) as probe:
-            actors = _Actors(notes, _Shares(share), grace, probe)
-            try:
-                actors.work(bar)
-            except signals.Stopped as error:
-                return Collected(Decider.read(run), interrupted=True, signal=error.number)
-            finally:
-                actors.end()
+        try:
+            with cluster.connected(), _probe_file(run.folder.private) as probe:
+                try:
+                    actors.work(bar, probe)
+                finally:
+                    actors.end()
+        except signals.Stopped as error:
+            return Collected(Decider.read(run), interrupted=True, signal=error.number)
     if actors.refused and not actors.has_worked:
         raise UserError(next(iter(actors.refused.values())))
     return team.result(run, share, notes, "Use a smaller --batch_size, or nodes with more memory")
@@ -174,13 +175,13 @@ class _Actors:
         notes: the notes of their workers.
         shares: shares of their workers.
         grace: seconds from a signal to the end of the run.
-        probe: a new file in the output folder, which each node must see.
     """
 
     notes: team.TeamNotes
     shares: _Shares
     grace: float
-    probe: str
+    probe: str = ""
+    """A new file in the output folder, which each node must see."""
     refused: dict[Place, str] = field(default_factory=dict)
     """Place that cannot be used -> the reason as one line."""
     has_worked: bool = False
@@ -190,12 +191,17 @@ class _Actors:
     """Whether a worker has ended because nothing was due."""
     _nodes_read: float = -NODES_SECONDS
 
-    def work(self, bar: Progress) -> None:
+    def work(self, bar: Progress, probe: str) -> None:
         """Start the actors and wait until they have ended.
+
+        Args:
+            bar: the progress bar.
+            probe: a new file in the output folder, which each node must see.
 
         Raises:
             Stopped: a signal was received, and the actors have ended after it.
         """
+        self.probe = probe
         bar.expect(team.expected(self.notes.run))
         while self._look():
             team.show_progress(bar, self.notes, self._waiting())
