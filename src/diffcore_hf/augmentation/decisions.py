@@ -9,25 +9,32 @@ computed again from the plan, the facts, the recipe and the review.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffcore_hf.augmentation.comparisons import Comparisons
 from diffcore_hf.augmentation.crashes import Item, note_on, read_suspects
 from diffcore_hf.augmentation.facts import Facts
 from diffcore_hf.augmentation.material import Material
-from diffcore_hf.augmentation.part_files import REFERENCES
-from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.part_files import REFERENCES, Location
+from diffcore_hf.augmentation.reference_embeddings import captions_of, reference_embeddings
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.schedule import NOTHING, Due, Schedule
-from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.schema import AttemptKey
 from diffcore_hf.method import filtration, policies
+from diffcore_hf.method.checker import Checker
 from diffcore_hf.method.checks import DUPLICATE, Check, checks_of, recorded_reasons
-from diffcore_hf.method.references import ReferenceEmbeddings
+from diffcore_hf.method.copies.closeness import Comparison
+from diffcore_hf.method.copies.counterparts import PairScore
+
+Score = Callable[[tuple[str, Location], tuple[str, Location]], float]
+"""Function that returns the score of two images, which are given by their hashes and locations."""
 
 
 class Decider:
@@ -57,14 +64,17 @@ class Decider:
             readable=np.array([row_id not in unreadable for row_id in plan.row_ids], bool),
         )
         self.embeddings = replace(
-            _references(run.source, plan, references, self.width, captions, contexts),
+            reference_embeddings(run.source, plan, references, self.width, captions, contexts),
             logit_scale=run.ledger.logit_scale(),
         )
+        self.comparisons = Comparisons(run)
+        """The comparisons of generated images with other images."""
+        self.comparisons.read_new()
         self.checks = checks_of(run.recipe.filter.checks)
         _check_recorded_reasons(run, attempts, self.checks)
         self.policy = policies.fit(run.recipe.filter.policy, self.embeddings, run.recipe.seed)
         self._unit_of = {plan.key(unit): unit for unit in range(len(plan))}
-        self._checker = filtration.Checker(self.units, run.review.verdicts, self.checks)
+        self._checker = Checker(self.units, run.review.verdicts, self.checks, self.comparisons.reasons)
         self._counts: Counter[str] = Counter()
         self._tallied = 0
         self._schedule: Schedule | None = None
@@ -93,7 +103,7 @@ class Decider:
         schedule.leave_out(np.flatnonzero(self._left_out))
         self._schedule, self._tallied = schedule, 0
         self._counts.clear()
-        self._checker = filtration.Checker(self.units, self.run.review.verdicts, self.checks)
+        self._checker = Checker(self.units, self.run.review.verdicts, self.checks, self.comparisons.reasons)
         self.take_new()
         return schedule
 
@@ -125,8 +135,8 @@ class Decider:
         ]
 
     def correct(self, schedule: Schedule) -> None:
-        """Pass the exact decisions to a schedule. They differ from its own only if two images are equal."""
-        if self._has_duplicates:
+        """Pass the exact decisions to a schedule. They differ from its own only if images are equal or compared."""
+        if self._has_duplicates or self.comparisons:
             attempts, _, decisions = self._decided()
             schedule.correct(decisions, attempts.units, attempts.attempts)
 
@@ -178,7 +188,7 @@ class Decider:
 
     def decide(self) -> Material:
         """Decide about all attempts that have facts so far."""
-        attempts, indices, decisions = self._decided()
+        attempts, indices, decisions = self._decided(compared=True)
         plan = self.run.plan
         missing = sum((plan.source_ids[row], 0, 0) not in self.references.keys for row in plan.references.tolist())
         return Material(
@@ -194,13 +204,58 @@ class Decider:
             notes=(*self.policy.notes, *self._notes(missing)),
         )
 
-    def _decided(self) -> tuple[filtration.AttemptFacts, np.ndarray, filtration.Decisions]:
-        """Return the attempts that are decided, their indices in the facts, and the decisions about them."""
-        attempts, indices = self._attempt_facts()
-        decisions = self._decide(attempts)
+    def not_compared(self) -> list[tuple[AttemptKey, str, Location]]:
+        """Return the key, the hash and the location of each image that is not compared yet, in plan order."""
+        facts = self.attempts
+        missing = [
+            (self._unit_of[key[:2]], key, index)
+            for key, index in facts.since(0)
+            if key[:2] in self._unit_of and key[2] < self.run.recipe.max_attempts and not self._is_compared(key, index)
+        ]
+        found = [(key, facts.sha256[index], facts.locations[index]) for _, key, index in sorted(missing)]
+        return [(key, sha256, location) for key, sha256, location in found if sha256 is not None]
+
+    def _is_compared(self, key: AttemptKey, index: int) -> bool:
+        """Return whether the image of an attempt is compared, or there is no image to compare."""
+        sha256 = self.attempts.sha256[index]
+        return not self.comparisons or sha256 is None or self.comparisons.of(key, sha256) is not None
+
+    def decide_with(self, score: Score) -> None:
+        """Make the decisions, and call `score` for each pair of images that they need and that is not known.
+
+        Args:
+            score: returns the score of two images, which are given by their hashes and locations.
+        """
+        self._decided(compared=True, score=score)
+
+    def _pair_score(self, attempts: filtration.AttemptFacts, indices: np.ndarray, score: Score | None) -> PairScore:
+        """Return the function that returns the score of two attempts; see `decide_with`."""
+
+        def pair_score(tested: int, other: int) -> float | None:
+            first, second = attempts.image_sha256[tested], attempts.image_sha256[other]
+            assert first is not None and second is not None
+            known = self.comparisons.pair(first, second)
+            if known is not None or score is None:
+                return known
+            locations = self.attempts.locations
+            return score((first, locations[int(indices[tested])]), (second, locations[int(indices[other])]))
+
+        return pair_score
+
+    def _decided(
+        self, *, compared: bool = False, score: Score | None = None
+    ) -> tuple[filtration.AttemptFacts, np.ndarray, filtration.Decisions]:
+        """Return the attempts that are decided, their indices in the facts, and the decisions about them.
+
+        Args:
+            compared: leave out images that are not compared yet. Otherwise they can be counterparts.
+            score: see `decide_with`.
+        """
+        attempts, indices = self._attempt_facts(compared=compared)
+        decisions = self._decide(attempts, self._pair_score(attempts, indices, score))
         if not decisions.decided.all():
             attempts, indices = _selected(attempts, decisions.decided), indices[decisions.decided]
-            decisions = self._decide(attempts)
+            decisions = self._decide(attempts, self._pair_score(attempts, indices, score))
         return attempts, indices, decisions
 
     def _notes(self, missing: int) -> list[str]:
@@ -209,6 +264,8 @@ class Decider:
             notes.append(
                 f"{missing} of {len(self.run.plan.references)} references are not read yet, so decisions may change"
             )
+        if waiting := len(self.not_compared()) if self.comparisons else 0:
+            notes.append(f"{waiting} images are not compared with other images yet, so their rows are pending")
         suspended = self._without_facts(read_suspects(self.run.folder.private).suspended)
         if note := note_on(suspended):
             notes.append(note)
@@ -220,7 +277,7 @@ class Decider:
             )
         return notes
 
-    def _decide(self, attempts: filtration.AttemptFacts) -> filtration.Decisions:
+    def _decide(self, attempts: filtration.AttemptFacts, pair_score: PairScore) -> filtration.Decisions:
         return filtration.decide(
             self.units,
             attempts,
@@ -228,18 +285,22 @@ class Decider:
             max_attempts=self.run.recipe.max_attempts,
             review=self.run.review.verdicts,
             checks=self.checks,
+            compare=self.comparisons.reasons,
+            pair_score=pair_score,
         )
 
-    def _attempt_facts(self, since: int = 0) -> tuple[filtration.AttemptFacts, np.ndarray]:
+    def _attempt_facts(self, since: int = 0, *, compared: bool = False) -> tuple[filtration.AttemptFacts, np.ndarray]:
         """Return the facts about attempts 0 .. max_attempts - 1 of planned units, and their indices.
 
         Args:
             since: index of the first fact to return.
+            compared: leave out images that are not compared yet.
         """
         selected = [
             (self._unit_of[row_id, copy], attempt, index)
             for (row_id, copy, attempt), index in self.attempts.since(since)
             if (row_id, copy) in self._unit_of and attempt < self.run.recipe.max_attempts
+            if not compared or self._is_compared((row_id, copy, attempt), index)
         ]
         units, numbers, indices = np.array(selected, np.int64).reshape(-1, 3).T
         parents = [self.references.keys.get((self.run.plan.row_ids[unit], 0, 0)) for unit in units]
@@ -250,8 +311,18 @@ class Decider:
             parents=self.references.matrix(parents, self.width),
             reasons=[self.attempts.reasons[index] for index in indices],
             image_sha256=[self.attempts.sha256[index] for index in indices],
+            comparisons=self._comparisons(units, numbers, indices),
         )
         return facts, indices
+
+    def _comparisons(self, units: Any, numbers: Any, indices: Any) -> list[Comparison | None] | None:
+        """Return the comparison of each attempt; None if images are not compared."""
+        if not self.comparisons:
+            return None
+        return [
+            self.comparisons.of((*self.run.plan.key(unit), number), self.attempts.sha256[index])
+            for unit, number, index in zip(units.tolist(), numbers.tolist(), indices.tolist(), strict=True)
+        ]
 
 
 def _number(kind: str) -> int:
@@ -294,6 +365,7 @@ def _read_attempts(run: Run) -> Facts:
 
 def _selected(attempts: filtration.AttemptFacts, mask: np.ndarray) -> filtration.AttemptFacts:
     """Return the attempts that a mask selects."""
+    compared = attempts.comparisons
     return filtration.AttemptFacts(
         units=attempts.units[mask],
         attempts=attempts.attempts[mask],
@@ -301,34 +373,5 @@ def _selected(attempts: filtration.AttemptFacts, mask: np.ndarray) -> filtration
         parents=attempts.parents[mask],
         reasons=[attempts.reasons[index] for index in np.flatnonzero(mask).tolist()],
         image_sha256=[attempts.image_sha256[index] for index in np.flatnonzero(mask).tolist()],
+        comparisons=compared and [compared[index] for index in np.flatnonzero(mask).tolist()],
     )
-
-
-def _references(
-    source: LoadedSource, plan: Plan, facts: Facts, width: int, captions: np.ndarray | None, contexts: np.ndarray | None
-) -> ReferenceEmbeddings:
-    """Return the embeddings of the drawn real images that could be read.
-
-    Args:
-        source: the source of the run.
-        plan: its plan.
-        facts: the facts of round `ref`.
-        width: length of an embedding.
-        captions: (K, d) embeddings of the captions of classes; None: there are none.
-        contexts: (C, d) embeddings of the captions of contexts; None: there are none.
-    """
-    indices = {row: facts.keys.get((plan.source_ids[row], 0, 0)) for row in plan.references.tolist()}
-    rows = [row for row, index in indices.items() if index is not None and facts.embeddings[index].size]
-    return ReferenceEmbeddings(
-        row_ids=[plan.source_ids[row] for row in rows],
-        labels=source.labels[source.config.split][rows],
-        embeddings=facts.matrix([indices[row] for row in rows], width),
-        classes=len(source.names),
-        text=captions,
-        contexts=contexts,
-    )
-
-
-def captions_of(texts: Sequence[str], known: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Return (N, d) float16, the embeddings of N captions; None if at least one embedding is missing."""
-    return np.stack([known[text] for text in texts]) if texts and all(text in known for text in texts) else None

@@ -29,6 +29,7 @@ from diffcore_hf.core.schema import GENERATED_IMAGE, AttemptKey
 REFERENCES = "ref"
 CLASSES = "text"
 IMAGE_CAPTIONS = "captions"
+COMPARISONS, PAIRS = "near", "pairs"
 FACTS_KEY = b"diffcore.facts"
 """Key of the footer with the hash over the facts. Parts of earlier versions do not have it."""
 ROW_GROUP, GROUP_BYTES = 64, 8_000_000
@@ -40,6 +41,12 @@ _COLUMNS = {
     REFERENCES: ("row_id", "inputs", "source_sha256", "embedding", "reason"),
     CLASSES: ("prompt", "text_embedding", "logit_scale"),
     IMAGE_CAPTIONS: ("row_id", "inputs", "caption"),
+    COMPARISONS: (
+        *("row_id", "copy", "attempt", "inputs", "image_sha256", "method", "hash"),
+        *("split_row_id", "split_sha256", "split_score"),
+        *("training_row_id", "training_sha256", "training_score"),
+    ),
+    PAIRS: ("tested_sha256", "other_sha256", "method", "score"),
 }
 _ATTEMPT_COLUMNS = ("row_id", "copy", "attempt", "inputs", "image_sha256", "embedding", "reason")
 
@@ -76,6 +83,9 @@ def encode(kind: str, table: pa.Table) -> tuple[str, bytes]:
     """Return the name without ending and the bytes of a part. Equal facts have equal names and bytes."""
     if kind == CLASSES:
         keys = "\n".join(table["prompt"].to_pylist())
+    elif kind == PAIRS:
+        pairs = zip(table["tested_sha256"].to_pylist(), table["other_sha256"].to_pylist(), strict=True)
+        keys = "\n".join(" ".join(pair) for pair in pairs)
     else:
         keys = "\n".join(f"{row_id} {copy} {attempt}" for row_id, copy, attempt in sorted(keys_of(table)))
     facts = table.select([name for name in table.column_names if name in fact_columns(kind)])

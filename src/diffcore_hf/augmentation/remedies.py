@@ -171,12 +171,36 @@ def _not_drawn(situation: Situation) -> str:
     return "policy random keeps a random share, which --filter.policy.p sets"
 
 
+def _leak(situation: Situation) -> str:
+    return (
+        "look at their images and at those of column nearest_row_id. The model may know these images. "
+        "--filter.compare without leak keeps the generated ones"
+    )
+
+
+def _memorised(situation: Situation) -> str:
+    return (
+        f"strategy {situation.strategy} may start from real images, or the model may know them. "
+        "--filter.compare without memorised keeps the generated ones"
+    )
+
+
+def _copy(situation: Situation) -> str:
+    return (
+        "the model draws few different pictures of the class. More contexts or a lower --model.gamma give others, and "
+        "--filter.compare without copy keeps them"
+    )
+
+
 _REMEDIES: dict[str, Callable[[Situation], str]] = {
     CRASHED: _crashed,
     "unsafe": _unsafe,
     "invalid": _invalid,
     "review": _review,
     "duplicate": _duplicate,
+    "leak": _leak,
+    "memorised": _memorised,
+    "copy": _copy,
     "low_similarity": _unlike_its_class,
     "low_rank": _unlike_its_class,
     "below_floor": _below_floor,

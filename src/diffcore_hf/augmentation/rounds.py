@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffcore_hf.augmentation.comparing import Comparing
 from diffcore_hf.augmentation.crashes import CrashWatch
 from diffcore_hf.augmentation.decisions import Decider, read_facts
 from diffcore_hf.augmentation.disk_space import DiskSpace
@@ -117,6 +118,7 @@ class _Collection:
         self.read_parts_of_others = False
         self._crashes = CrashWatch(run.folder.private)
         self._figures = FiguresFile(run.folder.private)
+        self._comparing = Comparing(run)
         self._running: dict[Task, tuple[int, list[int]]] = {}
         """Task -> round and positions of the parts that this process computes now."""
 
@@ -146,6 +148,15 @@ class _Collection:
 
     def _attempts(self, work: AttemptWork, decider: Decider) -> str | None:
         """Compute rounds 0, 1, ... and return why the run stopped early; None: it did not."""
+        while True:
+            if message := self._generate(work, decider):
+                return message
+            if not decider.comparisons or not self._comparing.complete(decider):
+                return None
+            work.compared()
+
+    def _generate(self, work: AttemptWork, decider: Decider) -> str | None:
+        """Generate everything that is due, and return why the run stopped early; None: it did not."""
         self._figures.write(work.figures, now=True)
         if not len(work.due()):
             return None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from diffcore_hf.augmentation.arrow_tables import arrow_table, finite_or_none, image_cell, number_or_none, windows
 from diffcore_hf.augmentation.material import Material
+from diffcore_hf.augmentation.nearest_images import nearest_columns
 from diffcore_hf.augmentation.originals import original_rows
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.source.labels import UNLABELLED
@@ -180,6 +181,7 @@ def attempt_rows(material: Material) -> Iterator[pa.Table]:
             "image": _published_images(material, window),
             "strength": [unit.strength for unit in units],
             **material.targets_of(units),
+            **nearest_columns(material, window),
         }
         columns = {name: columns[name] for name in features}
         yield arrow_table(columns, features)
@@ -188,7 +190,11 @@ def attempt_rows(material: Material) -> Iterator[pa.Table]:
 def attempts_features(material: Material) -> Features:
     """Returns the columns of the dataset configuration `attempts` of a run."""
     plan = material.plan
-    return schema.attempts_features(targets=plan.targets is not None, strength=plan.strengths is not None)
+    return schema.attempts_features(
+        targets=plan.targets is not None,
+        strength=plan.strengths is not None,
+        nearest=bool(material.recipe.filter.compare),
+    )
 
 
 def _published_images(material: Material, window: Sequence[int]) -> list[dict[str, Any] | None]:

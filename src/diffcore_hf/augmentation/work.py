@@ -166,6 +166,11 @@ class AttemptWork:
     def is_suspect(self, due: Due, alone: Collection[Item]) -> Bools:
         return self._decider.is_suspect(due, alone)
 
+    def compared(self) -> None:
+        """Use new comparisons of images, which can reject attempts that passed before."""
+        self._decider.correct(self._schedule)
+        self._exact = None
+
     def figures(self) -> Figures:
         """Return the state of the run in numbers."""
         references = self._decider.references

@@ -251,6 +251,13 @@ class FilterConfig:
     checks: tuple[str, ...] = decision(
         (), help="Your own checks, each named module:NAME; they run after the built-in ones."
     )
+    compare: tuple[str, ...] = decision(
+        (),
+        help=(
+            "Reject images that show the picture of another image, whatever its crop, mirror, colours or size: `leak` "
+            "(of another split), `memorised` (of the augmented rows), `copy` (an earlier counterpart of the class)."
+        ),
+    )
 
 
 @dataclass(frozen=True)

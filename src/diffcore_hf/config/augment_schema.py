@@ -30,6 +30,8 @@ from diffcore_hf.config.policy import POLICY_PARAMETERS, PolicyConfig
 from diffcore_hf.config.strategy_presets import preset_values
 from diffcore_hf.core.errors import UserError
 
+COMPARED = ("leak", "memorised", "copy")
+"""The values of `filter.compare`: reasons of method/copies/closeness.py."""
 _SHARE = Rule("a number in (0, 1]", lambda v: 0 < v <= 1, "0.5")
 _COUNT = Rule("an integer of at least 1", lambda v: v >= 1, "1")
 _COUNT_OR_NULL = Rule("an integer of at least 1, or null", lambda v: v >= 1, "64")
@@ -78,6 +80,11 @@ RULES: dict[str, Rule] = {
     "strategy.gamma_label": Rule("a number of at least 0", lambda v: v >= 0, "1.0"),
     "filter.path": Rule("a Hub id or a folder", lambda v: bool(v.strip()), "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
     "filter.references": Rule("an integer of at least 2", lambda v: v >= 2, "200"),
+    "filter.compare": Rule(
+        "a list of leak, memorised and copy, each once",
+        lambda v: len(set(v)) == len(v) and set(v) <= set(COMPARED),
+        "leak memorised copy",
+    ),
     "filter.policy.alpha": Rule("a number in (0, 1)", lambda v: 0 < v < 1, "0.1"),
     "filter.policy.t": Rule("a number in [-1, 1]", lambda v: -1 <= v <= 1, "0.7"),
     "filter.policy.p": Rule("a number in [0, 1]", lambda v: 0 <= v <= 1, "0.5"),

@@ -139,6 +139,9 @@ def fields_with_identities(
     if not values.get("filter", {}).get("checks", True):
         # An empty list of checks is left out, so that digests that were computed before this key existed stay the same.
         del values["filter"]["checks"]
+    if not values.get("filter", {}).get("compare", True):
+        # As for the checks.
+        del values["filter"]["compare"]
     if values.get("source", {}).get("grey_range") == "dtype":
         # The default range is left out, so that digests that were computed before this key existed stay the same.
         del values["source"]["grey_range"]

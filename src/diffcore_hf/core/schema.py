@@ -161,20 +161,51 @@ def class_facts() -> Features:
     return _features(prompt="string", text_embedding="embedding", logit_scale="float64")
 
 
+def comparison_facts() -> Features:
+    """Return the columns of a part of kind `near`. Such a part has one row per generated image that was compared.
+
+    `split` is the closest image of another split or of the held-out rows, `training` that of the augmented rows. `hash`
+    is in hex digits. `inputs` is a digest of the images that were compared (augmentation/comparisons.py).
+    """
+    return _features(
+        row_id="string",
+        copy="int32",
+        attempt="int32",
+        inputs="string",
+        image_sha256="string",
+        method="string",
+        hash="string",
+        split_row_id="string",
+        split_sha256="string",
+        split_score="float64",
+        training_row_id="string",
+        training_sha256="string",
+        training_score="float64",
+    )
+
+
+def pair_facts() -> Features:
+    """Return the columns of a part of kind `pairs`: the score of two generated images, by their hashes."""
+    return _features(tested_sha256="string", other_sha256="string", method="string", score="float64")
+
+
 def references_features() -> Features:
     """Return the columns of dataset configuration `references`. It has one row per real image of every split."""
     return _features(row_id="string", label="int64", source_sha256="string", embedding="embedding", reason="string")
 
 
-def attempts_features(*, targets: bool = False, strength: bool = False) -> Features:
+def attempts_features(*, targets: bool = False, strength: bool = False, nearest: bool = False) -> Features:
     """Return the columns of the dataset configuration `attempts`, which has one row per attempt, kept or rejected.
 
     Args:
         targets: add TARGET_COLUMNS, with the index of the class.
         strength: add the strength of the change of the real image.
+        nearest: add the closest image that the image of the attempt was compared with: its row id, its kind (`split`,
+            `training` or `counterpart`) and the score of the pair.
     """
     drawn = {"target_label": "int64", "target_weight": "float32"} if targets else {}
     drawn |= {"strength": "float32"} if strength else {}
+    drawn |= {"nearest_row_id": "string", "nearest_kind": "string", "nearest_score": "float32"} if nearest else {}
     return _features(
         row_id="string",
         copy="int32",

@@ -26,6 +26,7 @@ import numpy as np
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.extensions import load_instance
+from diffcore_hf.method.copies.closeness import COPY, LEAK, MEMORISED
 
 KEPT = "kept"
 CRASHED = "crashed"
@@ -64,6 +65,8 @@ class Candidate:
     """True: an earlier attempt (by round, then in plan order) has the same `image_sha256`."""
     policy_reason: str | None
     """Reason for which the filter policy rejects the image; None: the image passes."""
+    close: frozenset[str] = frozenset()
+    """Reasons of the comparisons with other images that apply: leak, memorised, copy (method/copies)."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,11 @@ def policy_reason(reason: str, meaning: str, label: str) -> Check:
     return Check(reason, meaning, label, lambda candidate: candidate.policy_reason == reason)
 
 
+def close_reason(reason: str, meaning: str, label: str) -> Check:
+    """Returns the check that rejects an attempt if its image is too close to another image."""
+    return Check(reason, meaning, label, lambda candidate: reason in candidate.close)
+
+
 CHECKS: tuple[Check, ...] = (
     recorded_reason(CRASHED, "the model raised an error or ended its process", "the model crashed", final=True),
     recorded_reason("unsafe", "the safety checker of the pipeline flagged the image", "safety checker"),
@@ -111,6 +119,10 @@ CHECKS: tuple[Check, ...] = (
         "a duplicate",
         lambda candidate: candidate.duplicate,
     ),
+    close_reason(
+        LEAK, "the image shows the picture of a row of another split, or of a held-out row", "as in a test image"
+    ),
+    close_reason(MEMORISED, "the image shows the picture of a real image of the augmented rows", "as in a real image"),
     policy_reason(
         "low_similarity",
         "the score is not above the bound (policies mean, fixed, quantile, text_softmax)",
@@ -127,6 +139,7 @@ CHECKS: tuple[Check, ...] = (
         "not similar to its class",
     ),
     policy_reason("not_drawn", "the control policy random(p) did not draw the image", "not drawn"),
+    close_reason(COPY, "the image shows the picture of an earlier counterpart of its class", "a copy"),
 )
 """The checks of every run, in the order in which they are tested."""
 

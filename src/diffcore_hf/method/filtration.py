@@ -1,12 +1,14 @@
 """Filtration: selects the counterpart of each unit, and the attempts that are due next.
 
 Owns the decisions, which are made round by round and in plan order. Also owns the results that follow from them:
-given-up classes, statuses, rates, and the attempts that are due. Does not own the reasons to reject (checks.py), the
+given-up classes, statuses, rates, and the attempts that are due. Does not own the reasons to reject (checks.py), their
+application (checker.py), the
 filter policies (policies/) or the storage of facts.
 
 Every function here is pure. The result depends on the plan, the facts, the fitted policy and the review, and not on the
-order in which facts were added. A decision about an attempt does not change when the run grows, except for duplicates.
-Of two equal images, the later one (by round, then in plan order) is the duplicate.
+order in which facts were added. A decision about an attempt does not change when the run grows, except for duplicates
+and copies. Of two equal images, the later one (by round, then in plan order) is the duplicate. An image is a copy only
+of a counterpart that is earlier in this order, so no later attempt changes a counterpart.
 
 Only the attempts that a new run of the same plan would make are decided. Attempt 0 of every unit is one of them.
 Attempt r > 0 of a unit is one of them if its class is not given up and attempts 0 to r - 1 were rejected. Other
@@ -17,59 +19,35 @@ the same decisions.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
 from diffcore_hf.core.schema import AttemptKey
-from diffcore_hf.method.arrays import Bools, Embeddings, Floats, Ints, Words
-from diffcore_hf.method.checks import CHECKS, CRASHED, KEPT, Candidate, Check, first_reason
+from diffcore_hf.method.arrays import Bools, Floats, Ints, Words
+from diffcore_hf.method.checker import IGNORED, AttemptFacts, Checker, Units
+from diffcore_hf.method.checks import CHECKS, CRASHED, KEPT, Check
+from diffcore_hf.method.copies.counterparts import Copied, PairScore
 from diffcore_hf.method.policies import FittedPolicy
 from diffcore_hf.method.thresholds import chunks, row_cosines
 
+__all__ = [
+    "AttemptFacts",
+    "Decisions",
+    "Units",
+    "decide",
+    "due",
+    "first_units",
+    "given_up_classes",
+    "rejected_share",
+]
+
 Group = TypeVar("Group", bound=Hashable)
 
-_IGNORED = ""
-"""Reason of an attempt that is not decided."""
 GIVEN_UP_AFTER = 20
 """A class is given up if attempt 0 of each of its first 20 units (copy 0, in drawing order) was rejected."""
-
-
-@dataclass(frozen=True)
-class Units:
-    """The planned units, in plan (drawing) order."""
-
-    row_ids: Sequence[str]
-    copies: Ints
-    """(U,) int64."""
-    labels: Ints
-    """(U,) int64 in [0, K)."""
-    readable: Bools | None = None
-    """(U,) bool: false where the row's real image cannot be read, so that no attempt is made. None: all can be read."""
-
-    def possible(self) -> Bools:
-        """Returns (U,) bool: the units for which attempts can be made."""
-        return np.ones(len(self.labels), np.bool_) if self.readable is None else self.readable
-
-
-@dataclass(frozen=True)
-class AttemptFacts:
-    """The facts about M attempts, in any order."""
-
-    units: Ints
-    """(M,) int64: index into Units; negative for units that are not in this plan."""
-    attempts: Ints
-    """(M,) int64: number of the attempt for its unit, 0, 1, 2, ..."""
-    embeddings: Embeddings
-    """(M, d) float16: embedding of the generated image; NaN if there is no embedding."""
-    parents: Embeddings
-    """(M, d) float16: embedding of the row's real image; NaN if that image cannot be read."""
-    reasons: Sequence[str | None]
-    """Reason that a stage recorded, possibly followed by `: detail`. None: the stage found no fault."""
-    image_sha256: Sequence[str | None]
-    """Hex digest of the encoded image; None: there is no image."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +77,8 @@ class Decisions:
     rejected_generated: Floats
     """(K,) float64 in [0, 1]: share of the class's attempts that were rejected; NaN if `rejected_share` has no value
     for the class."""
+    copied: Mapping[int, Copied]
+    """Index of an attempt -> its closest earlier counterpart, for attempts that were compared with counterparts."""
 
 
 def decide(
@@ -109,6 +89,8 @@ def decide(
     max_attempts: int,
     review: Mapping[AttemptKey, bool] | None = None,
     checks: Sequence[Check] = CHECKS,
+    compare: Collection[str] = (),
+    pair_score: PairScore | None = None,
 ) -> Decisions:
     """Decides about every attempt, round by round in plan order.
 
@@ -122,6 +104,8 @@ def decide(
         max_attempts: attempts whose number is this or higher are ignored.
         review: (row id, copy, attempt) -> true for `accept`, false for `reject`.
         checks: the reasons to reject, in the order in which they are tested.
+        compare: reasons of method/copies/closeness.py for which attempts are rejected.
+        pair_score: returns the score of two attempts, by their indices; None: copies are not looked for.
 
     Raises:
         ValueError: an attempt occurs twice, or no check has a recorded reason.
@@ -137,17 +121,26 @@ def decide(
         raise ValueError(f"attempt {number[twice[0]]} of {units.row_ids[u]} copy {units.copies[u]} occurs twice")
     keys = [(units.row_ids[u], int(units.copies[u]), int(r)) for u, r in zip(unit_of, number, strict=True)]
     verdicts = policy.verdicts(units.labels[unit_of], attempts.embeddings[rows], attempts.parents[rows], keys)
-    checker = Checker(units, review or {}, checks)
+    checker = Checker(units, review or {}, checks, compare, pair_score)
     reasons, counterpart = checker.reasons(attempts, rows, keys, verdicts.reasons), checker.counterpart
 
     classes = len(policy.bound)
     given_up = _given_up(units, unit_of, number, reasons, classes)
     # A class is given up because of attempts with number 0 alone, so ignoring later attempts does not change it.
     ignored = np.zeros(len(decided), np.bool_)
-    ignored[rows] = (reasons == _IGNORED) | ((number > 0) & given_up[units.labels[unit_of]])
+    ignored[rows] = (reasons == IGNORED) | ((number > 0) & given_up[units.labels[unit_of]])
     if ignored.any():
         others = replace(attempts, units=np.where(ignored, -1, attempts.units))
-        return decide(units, others, policy, max_attempts=max_attempts, review=review, checks=checks)
+        return decide(
+            units,
+            others,
+            policy,
+            max_attempts=max_attempts,
+            review=review,
+            checks=checks,
+            compare=compare,
+            pair_score=pair_score,
+        )
 
     count = len(decided)
     reason = np.full(count, "", np.object_)
@@ -171,6 +164,7 @@ def decide(
         given_up=given_up,
         class_bound=policy.bound,
         rejected_generated=np.array([rates.get(label, np.nan) for label in range(classes)]),
+        copied=checker.copied,
     )
 
 
@@ -218,85 +212,10 @@ def rejected_share(reasons: Words, groups: Sequence[Group]) -> dict[Group, float
         group -> rejected / decided, in ascending order of the groups. Both numbers exclude attempts that were not
         decided or crashed. A group that has only such attempts is absent.
     """
-    counted = ~np.isin(reasons.astype(str), (_IGNORED, CRASHED))
+    counted = ~np.isin(reasons.astype(str), (IGNORED, CRASHED))
     values, index = np.unique(np.asarray(groups)[counted], return_inverse=True)
     rejected = np.bincount(index, weights=reasons[counted] != KEPT, minlength=len(values))
     return dict(zip(values.tolist(), (rejected / np.bincount(index, minlength=len(values))).tolist(), strict=True))
-
-
-class Checker:
-    """Applies the checks to attempts one after the other, because a duplicate depends on the attempts before it.
-
-    Args:
-        units: the planned units.
-        review: (row id, copy, attempt) -> true for `accept`, false for `reject`.
-        checks: the checks, in the order in which they are tested.
-    """
-
-    def __init__(self, units: Units, review: Mapping[AttemptKey, bool], checks: Sequence[Check]) -> None:
-        self.counterpart: Ints = np.full(len(units.labels), -1, np.int64)
-        """(U,) int64: index of the kept attempt of each unit, or -1."""
-        self._units, self._review, self._checks = units, review, checks
-        self._images: set[str] = set()
-
-    def reasons(
-        self, attempts: AttemptFacts, rows: Ints, keys: Sequence[AttemptKey], policy_reasons: Sequence[str | None]
-    ) -> Words:
-        """Returns the reasons of further attempts.
-
-        Args:
-            attempts: the facts.
-            rows: (n,) int64: indices of the attempts to test, in the order in which they are tested.
-            keys: (n,) keys of these attempts.
-            policy_reasons: (n,) reason for which the policy rejects each attempt; None: it passes.
-
-        Returns:
-            (n,) object: reason of each attempt in `rows`; "" for an attempt after the counterpart of its unit.
-        """
-        reasons: list[str] = []
-        for row, key, policy_reason in zip(rows.tolist(), keys, policy_reasons, strict=True):
-            unit, sha256 = attempts.units[row], attempts.image_sha256[row]
-            if self.counterpart[unit] >= 0:
-                reasons.append(_IGNORED)
-                continue
-            candidate = self._candidate(attempts, row, key, policy_reason)
-            if sha256 is not None and sha256 in self._images:
-                candidate = replace(candidate, duplicate=True)
-            reasons.append(first_reason(candidate, self._checks))
-            if reasons[-1] == KEPT:
-                self.counterpart[unit] = row
-            if sha256 is not None:
-                self._images.add(sha256)
-        return np.array(reasons, np.object_)
-
-    def passes_alone(
-        self, attempts: AttemptFacts, rows: Ints, keys: Sequence[AttemptKey], policy_reasons: Sequence[str | None]
-    ) -> Bools:
-        """Returns (n,) bool: whether each attempt passes all checks, if no other attempt exists.
-
-        Args: as for `reasons`.
-        """
-        candidates = (
-            self._candidate(attempts, row, key, policy_reason)
-            for row, key, policy_reason in zip(rows.tolist(), keys, policy_reasons, strict=True)
-        )
-        return np.array([first_reason(candidate, self._checks) == KEPT for candidate in candidates], np.bool_)
-
-    def _candidate(self, attempts: AttemptFacts, row: int, key: AttemptKey, policy_reason: str | None) -> Candidate:
-        """Returns the facts about one attempt, without duplicates."""
-        recorded, _, detail = (attempts.reasons[row] or "").partition(":")
-        return Candidate(
-            *key,
-            label=int(self._units.labels[attempts.units[row]]),
-            recorded=recorded or None,
-            detail=detail.strip(),
-            image_sha256=attempts.image_sha256[row],
-            embedding=attempts.embeddings[row],
-            parent=attempts.parents[row],
-            accepted=self._review.get(key),
-            duplicate=False,
-            policy_reason=policy_reason,
-        )
 
 
 def first_units(units: Units) -> Ints:

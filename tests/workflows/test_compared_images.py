@@ -1,0 +1,115 @@
+"""Tests of `filter.compare`: images that show the picture of another image are rejected, and how this is published."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Features
+from datasets import Image as ImageFeature
+from PIL import Image
+from run_folders import go, manifest, published, rows
+
+from diffcore_hf.augmentation.ledger import Ledger
+from diffcore_hf.core.folder import Folder
+from diffcore_hf.generation.base import Samples, Strategy
+from diffcore_hf.method.copies.closeness import BOUND
+
+
+def picture(seed):
+    """Returns a random picture of coloured blocks."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    return Image.fromarray(blocks).resize((64, 64), Image.Resampling.NEAREST)
+
+
+class Drawn(Strategy):
+    """Draws a test image, a training image or one of two other pictures, mirrored and scaled, by the seed."""
+
+    uses_model = False
+    reads = ("prompt", "seed")
+
+    def sample(self, batch):
+        sources = [picture(100), picture(0), picture(200), picture(201)]
+        images = [sources[seed % 4].transpose(Image.Transpose.FLIP_LEFT_RIGHT) for seed in batch["seed"]]
+        noise = [np.random.default_rng(seed).integers(0, 6, (64, 64, 3)) for seed in batch["seed"]]
+        pixels = [np.clip(np.asarray(image) + added, 0, 255) for image, added in zip(images, noise, strict=True)]
+        stacked = np.stack(pixels).astype(np.uint8).transpose(0, 3, 1, 2).copy()
+        return Samples(torch.from_numpy(stacked), [None] * len(stacked))
+
+
+def source():
+    features = Features({"image": ImageFeature(), "label": ClassLabel(names=["robin", "wren"])})
+    train = {"image": [picture(seed) for seed in range(10)], "label": [0, 1] * 5}
+    test = {"image": [picture(seed) for seed in range(100, 103)], "label": [1, 0, 1]}
+    return DatasetDict(
+        {name: Dataset.from_dict(split, features=features) for name, split in (("train", train), ("test", test))}
+    )
+
+
+@pytest.fixture(scope="module")
+def build(recipe):
+    """Returns a function that builds a recipe with the strategy of these tests."""
+
+    def build(output, compare=("leak", "memorised", "copy"), **more):
+        keys = {"strategy": f"{__name__}:Drawn", "filter.policy": {"name": "all"}, "filter.compare": list(compare)}
+        return recipe(
+            **{**keys, "output": str(output), "max_attempts": 3, "image_format": "png", "strict": True, **more}
+        )
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def compared(build, tmp_path_factory):
+    """Returns the folder of a finished run with all three comparisons."""
+    return go(build(tmp_path_factory.mktemp("compared") / "out"), source()).folder
+
+
+def test_each_reason_is_given_and_published_with_the_closest_image(compared):
+    attempts = rows(compared.path, "attempts")
+    found = {"split": set(), "training": set(), "counterpart": set()}
+    for reason, kind, row_id, score in zip(
+        *(attempts[name][:] for name in ("reason", "nearest_kind", "nearest_row_id", "nearest_score")), strict=True
+    ):
+        found[kind].add(reason)
+        assert (score < BOUND) == (reason == "kept")
+        if reason == "leak":
+            assert row_id == rows(compared.path, "default", "test")["row_id"][0]
+    assert "leak" in found["split"]
+    assert "memorised" in found["training"]
+    assert "copy" in found["counterpart"]
+
+
+def test_at_most_one_counterpart_of_a_class_shows_a_picture(compared):
+    kept = rows(compared.path, "generated")
+    assert 1 <= len(kept) <= 4
+    assert all(kept["label"][:].count(label) <= 2 for label in (0, 1))
+
+
+def test_a_continued_run_publishes_the_bytes_of_an_undisturbed_one(compared, build, tmp_path):
+    go(build(tmp_path / "out", limit=4, part_size=2), source())
+    go(build(tmp_path / "out"), source())
+    assert published(tmp_path / "out") == published(compared.path)
+
+
+def test_facts_of_an_earlier_run_are_compared_later_and_lost_comparisons_are_made_again(compared, build, tmp_path):
+    first = go(build(tmp_path / "out", compare=()), source()).folder
+    assert "nearest_score" not in rows(first.path, "attempts").features
+    assert "compare" not in manifest(first.path)["recipe"]["filter"]
+    go(build(tmp_path / "out"), source())
+    assert published(tmp_path / "out") == published(compared.path)
+    for path in Ledger(Folder(first.path).parts).all_parts():
+        if path.parts[-3] in ("near", "pairs"):
+            path.unlink()
+    go(build(tmp_path / "out"), source())
+    assert published(tmp_path / "out") == published(compared.path)
+
+
+def test_a_changed_test_split_is_compared_again(compared, build, tmp_path):
+    data = source()
+    data["test"] = data["test"].select([1, 2])
+    result = go(build(tmp_path / "new"), data)
+    go(build(tmp_path / "out"), source())
+    go(build(tmp_path / "out"), data)
+    assert "leak" not in rows(result.folder.path, "attempts")["reason"][:]
+    assert published(tmp_path / "out") == published(tmp_path / "new")
