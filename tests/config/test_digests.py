@@ -40,7 +40,7 @@ CHANGED = {
     "strategy.gamma_label": 0.5, "filter.path": "org/clip", "filter.revision": "v1",
     "filter.policy.name": "all", "filter.policy.by": "text", "filter.policy.alpha": 0.2, "filter.policy.t": 0.6,
     "filter.policy.p": 0.6, "filter.policy.pairs": 10, "filter.policy.floor": "off", "filter.references": 100,
-    "filter.checks": ["my_package.checks:BLANK"],
+    "filter.checks": ["my_package.checks:BLANK"], "filter.compare": ["leak"],
     "fraction": 0.5, "copies": 2, "max_attempts": 4, "review": "review.csv", "seed": 1, "image_format": "png",
     "store_size": 256, "strict": True, "include_originals": False, "include_rejected": True, "columns.prefix": "dc_",
     "output": "out/x", "limit": 5, "batch_size": 4, "part_size": 64, "max_faulty": 0.5,

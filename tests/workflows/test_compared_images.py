@@ -92,6 +92,7 @@ def test_a_continued_run_publishes_the_bytes_of_an_undisturbed_one(compared, bui
     assert published(tmp_path / "out") == published(compared.path)
 
 
+@pytest.mark.slow
 def test_facts_of_an_earlier_run_are_compared_later_and_lost_comparisons_are_made_again(compared, build, tmp_path):
     first = go(build(tmp_path / "out", compare=()), source()).folder
     assert "nearest_score" not in rows(first.path, "attempts").features
@@ -105,6 +106,7 @@ def test_facts_of_an_earlier_run_are_compared_later_and_lost_comparisons_are_mad
     assert published(tmp_path / "out") == published(compared.path)
 
 
+@pytest.mark.slow
 def test_a_changed_test_split_is_compared_again(compared, build, tmp_path):
     data = source()
     data["test"] = data["test"].select([1, 2])
