@@ -31,11 +31,12 @@ def test_lines_and_csv_give_the_ids_in_order_each_once(tmp_path, text):
     [
         (b"", "lists no row"),
         (b"row_id\n", "lists no row"),
-        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"\xff\xfet\x00", "has a byte 0, so it is no text in UTF-8"),
         (b"train/1\n" * 20, "has more than 0 MiB"),
         (b'row_id,note\ntrain/1,"' + b"a" * 140_000, "is not a valid CSV file"),
     ],
-    ids=["empty", "heading", "bytes", "large", "open quotation mark"],
+    ids=["empty", "heading", "bytes", "UTF-16", "large", "open quotation mark"],
 )
 def test_a_file_that_is_no_list_is_one_line(tmp_path, monkeypatch, content, message):
     if "MiB" in message:

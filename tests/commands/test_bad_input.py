@@ -228,8 +228,8 @@ def test_plan_refuses_what_augment_refuses(work_folder, capsys, name):
         (["export", "nowhere", "--output", "new"], ["nowhere is not the folder of a run"]),
         (["export", "photos", "--output", "new", "--model.steps", "3"], ["--model.steps", "Give it to augment"]),
         (["export", "photos", "--output", "new", "--layout", "diagonal"], ["layout"]),
-        (["clean", "photos"], ["photos is not an output folder"]),
-        (["clean", "nowhere"], ["nowhere is not an output folder"]),
+        (["clean", "photos"], ["photos is not the folder of a run"]),
+        (["clean", "nowhere"], ["nowhere is not the folder of a run"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and " " not in value[0] else "",
 )

@@ -99,11 +99,11 @@ def test_every_key_is_a_flag_that_accepts_its_default(key):
             Command("explain", "out/t", {"data": {"path": "out/x"}},
                     {"arms": ("plain",), "mask": "segmentation", "seed": 0, "images": 6, "layer": None}),
         ),
-        ("export o --output p", Command("export", "o", {}, {"output": "p", "layout": "columns"})),
+        ("export o --output p", Command("export", "o", {}, {"output": "p", "layout": "columns", "sign": None})),
         (
             "export o --output p --layout rows --filter.policy.name all --fraction 0.5",
             Command("export", "o", {"filter": {"policy": {"name": "all"}}, "fraction": 0.5},
-                    {"output": "p", "layout": "rows"}),
+                    {"output": "p", "layout": "rows", "sign": None}),
         ),
         ("clean out/x", Command("clean", "out/x", {}, {})),
         ("miniature out/birds", Command("miniature", "out/birds", {}, {"seed": 0, "contexts": "own"})),

@@ -30,7 +30,7 @@ def test_a_file_and_a_function_replace_the_contexts_and_have_the_digest_of_the_s
     [
         (b"", "has no context"),
         (b"in snow\n\x1b[31min red\n", "has '\\x1b[31min red' with the control character '\\x1b'. Remove it"),
-        (b"in\0snow", "with the control character '\\x00'"),
+        (b"in\0snow", "has a byte 0, so it is no text in UTF-8"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"in snow\n" * 9, "prompts.contexts has 'in snow' twice"),
         (b"in {snow}\n", "unknown placeholder {snow}"),

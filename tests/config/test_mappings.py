@@ -32,5 +32,6 @@ def test_a_mapping_can_be_limited_to_some_scopes():
         "policy": {"name": "rank", "by": "context_free", "alpha": 0.1, "floor": "auto"},
         "references": 200,
         "checks": [],
+        "compare": [],
     }
     assert "policy" not in to_mapping(recipe, ("attempt",))["filter"]

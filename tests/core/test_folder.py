@@ -229,7 +229,7 @@ def test_clean_deletes_parts_and_row_hashes_and_returns_the_freed_bytes(finished
 
 def test_clean_refuses_a_folder_of_another_program(tmp_path):
     (tmp_path / "thesis.tex").write_text("a thesis")
-    with pytest.raises(ValueError, match="not an output folder"):
+    with pytest.raises(ValueError, match="is not the folder of a run"):
         Folder(tmp_path).clean()
     assert listing(tmp_path) == {"thesis.tex": b"a thesis"}
 

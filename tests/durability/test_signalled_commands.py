@@ -34,14 +34,6 @@ def environment():
     return os.environ | {"NOISE_SECONDS": "0.3", "PYTHONPATH": os.pathsep.join(["src", "tests/helpers"])}
 
 
-@pytest.fixture(autouse=True)
-def not_ignored():
-    """Lets commands receive SIGINT, which a shell makes its background processes ignore."""
-    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, earlier)
-
-
 def wait_for_parts(out, process):
     """Waits until a first part of round 0 exists, and a short time more."""
     deadline = time.monotonic() + 300
