@@ -314,12 +314,13 @@ def diff(command: Command) -> int:
 
 
 def verify(command: Command) -> int:
+    from diffcore_hf.publishing.audit.report import what_is_correct
     from diffcore_hf.workflows.verify import verified
 
     result = verified(command.target, **command.options)
     for note in result.notes:
         print(f"note: {note}")
-    print("\n".join(result.faults) or f"{command.target}: every file, hash, count and score is correct")
+    print("\n".join(result.faults) or f"{command.target}: {what_is_correct(command.options)}")
     return 1 if result.faults else 0
 
 

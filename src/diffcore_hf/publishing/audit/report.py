@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -13,3 +15,18 @@ class Verification:
     """Published values that are wrong or cannot be checked."""
     notes: list[str] = field(default_factory=list)
     """Edited sections of the card, and files that diffcore-hf did not write."""
+
+
+def what_is_correct(options: Mapping[str, Any]) -> str:
+    """Return what was checked without a fault.
+
+    Args:
+        options: the options of `verify`: `signer`, `rescore` and `regenerate`, each None if it was not given.
+    """
+    texts = {
+        "signer": "a signer listed in {} signed it",
+        "rescore": "{} attempts, or all if there are fewer, were embedded again",
+        "regenerate": "{} attempts, or all if there are fewer, were generated again",
+    }
+    asked = [text.format(options[name]) for name, text in texts.items() if options.get(name) is not None]
+    return "; ".join(["every file, hash, count and score is correct", *asked])
