@@ -89,7 +89,10 @@ _BOTH = ("balanced_accuracy", "auc")
 
 
 def judge_shares(results: Results, cell: str, policies: Sequence[str]) -> str:
-    """Returns a table with the share of images that each policy accepts in one cell, by kind and worst context."""
+    """Returns a table with the share of images that each policy accepts in one cell.
+
+    The table has one column for each kind of image, and one for the context with the lowest share.
+    """
     head = ["policy", *KIND_WORDS.values(), "right species, in the context with the lowest share"]
     return table(head, [[POLICY_WORDS[policy], *_judged(results, cell, policy)] for policy in policies])
 

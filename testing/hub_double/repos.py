@@ -1,7 +1,7 @@
 """Repositories: commits, branches, tags and pull requests, without HTTP.
 
 A commit has all its files as {path: Blob}. A large file is a pointer (sha256, size), and its bytes are in objects.py.
-accounts.py checks the rights before.
+The rights of the user are checked in accounts.py, before a function of this module is called.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Repository:
         raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
     def head(self, ref: str) -> Commit:
-        """Returns the commit that a new commit on `ref`, a branch or pull request, follows."""
+        """Returns the latest commit of a branch or pull request, which is the parent of the next commit."""
         if ref not in self.branches and ref not in (pull.ref for pull in self.pulls.values()):
             raise Refusal(404, f"{ref} is not a branch", "RevisionNotFound")
         return self.find(ref)

@@ -103,7 +103,7 @@ class Comparing:
         ]
 
     def _required(self, content: bytes | None) -> Print:
-        """Return the print of a generated image, which is intact because its part is."""
+        """Return the print of a generated image. The image is readable, because the hash of its part was checked."""
         picture = print_of_cell({"bytes": content})
         if picture is None:
             raise ValueError("a generated image cannot be decoded")

@@ -25,7 +25,7 @@ MAX_ASPECT = 50
 MAX_SCANS = 100
 """Largest number of passes over a JPEG file. The file of a camera has about 10; each pass visits every pixel."""
 SLOW_PIXELS = 8_000_000
-"""Largest number of pixels of the kinds of files that Pillow decodes in Python, about a second per million."""
+"""Largest number of pixels of an image that Pillow decodes in Python. One million pixels take about a second."""
 MAX_TAG_VALUES = 2**18
 """Largest number of values of one entry in the directory of a TIFF file."""
 
@@ -37,7 +37,7 @@ _WEBP_BYTES = 13
 _AVIF_BYTES, _AVIF_DEEP_BYTES = 9, 18
 _SLOW_BYTES = 10
 _YCBCR = 6
-"""Value of a TIFF file with the colour space of JPEG."""
+"""Value of the TIFF tag 262 (PhotometricInterpretation) for the colour space of JPEG."""
 _OVERHEAD = 16_000_000
 """Bytes for the buffers of a decoder and for one strip of a conversion."""
 

@@ -20,7 +20,10 @@ STRIP_PIXELS = 2**18
 """Pixels that are converted at a time."""
 
 DARK = 65_535 // 8
-"""16-bit grey whose largest value is at most this becomes nearly black. Cameras with 12 bits write such files."""
+"""An image with 16-bit grey becomes nearly black if its largest value is at most this number.
+
+Cameras with 12 bits write such files.
+"""
 
 
 def to_rgb(image: Image.Image, *, reduction: int = 1, grey_range: GreyRange = "dtype") -> Image.Image:

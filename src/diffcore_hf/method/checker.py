@@ -55,8 +55,8 @@ class AttemptFacts:
     image_sha256: Sequence[str | None]
     """Hex digest of the encoded image; None: there is no image."""
     comparisons: Sequence[Comparison | None] | None = None
-    """Comparison of each image with real images; None: it is not known. None instead of a sequence: no comparison is
-    used."""
+    """Comparison of each image with real images. An item is None if the image was not compared yet. The attribute is
+    None if the recipe asks for no comparison."""
 
     def comparison(self, attempt: int) -> Comparison | None:
         """Returns the comparison of an attempt; None if there is none."""

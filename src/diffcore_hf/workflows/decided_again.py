@@ -31,7 +31,10 @@ _TYPE = "<f2"
 
 
 def recorded_captions(material: Material) -> dict[str, Any]:
-    """Return what the policy of a run uses and no table contains, for diffcore.json; {} if there is nothing."""
+    """Return the inputs of a policy that diffcore.json must record, because no table contains them.
+
+    The result is {} if there are no such inputs.
+    """
     policy, references = material.recipe.filter.policy, material.embeddings
     captions: dict[str, Any] = {}
     if policy_parameters(policy).get("by") == "context_free" and references.contexts is not None:

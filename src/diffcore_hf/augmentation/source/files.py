@@ -1,7 +1,8 @@
 """Files: lists every file of a local folder without patterns, and states why a file is not read.
 
-Owns the walk through the folder, the rule for symbolic links and the kind of each file. Every entry of the folder that
-is not a folder is in exactly one of the two lists. Does not choose what a file means for the dataset (layouts.py).
+Owns the walk through the folder, the rule for symbolic links and the kind of each file. A listing has two lists: the
+files of a known kind, and the other entries. Every entry that is not a folder is in exactly one of them. Does
+not choose what a file means for the dataset (layouts.py).
 
 A symbolic link is followed if its target is inside the folder. A link that leads out of the folder is followed only
 with `source.follow_links: outside`. A folder is entered through at most one link, so a walk always ends.
@@ -97,7 +98,8 @@ def list_files(root: Path, follow_links: FollowLinks = "inside", kinds: KindOf |
     Args:
         root: an existing folder.
         follow_links: `outside` also follows links that lead out of the folder.
-        kinds: returns the kind of a file; the default reads its first bytes. The hash cache passes its own.
+        kinds: function that returns the kind of a file. The default reads its first bytes. The hash cache passes
+            another function.
     """
     walk = _Walk(os.path.realpath(root), follow_links, kinds or read_kind)
     walk.enter_root()

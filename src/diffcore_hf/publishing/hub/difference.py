@@ -31,8 +31,10 @@ class VersionContent:
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference from an older version to a newer one. Its truth value is false if nothing but the files
-    differs."""
+    """The difference from an older version to a newer one.
+
+    Its truth value is false if rows, counterparts and recipe are equal, even if the lists of files differ.
+    """
 
     rows_added: tuple[str, ...]
     rows_removed: tuple[str, ...]
