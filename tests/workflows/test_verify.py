@@ -218,3 +218,12 @@ def test_a_number_below_one_is_one_line(done, options):
 def test_an_export_is_generated_again_only_in_the_folder_of_its_run(signed):
     with pytest.raises(UserError, match="is an export. Name the folder that it was exported from"):
         verified(str(signed[0]), regenerate=1)
+
+
+@pytest.mark.parametrize("key", ["source", "layout", "recipe"])
+def test_a_lone_surrogate_in_the_manifest_is_one_line(copy, key):
+    path = copy / "diffcore.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: "\ud800"}))
+    with pytest.raises(UserError, match="has a text that is not valid Unicode") as error:
+        verified(str(copy))
+    assert "\n" not in str(error.value)

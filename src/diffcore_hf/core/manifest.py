@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.run_record import has_valid_text
 
 
 class ClassRow(NamedTuple):
@@ -169,6 +170,8 @@ def checked_manifest(content: Mapping[str, Any] | None, where: str) -> Manifest:
     """
     if content is None:
         raise UserError(f"{where} has no readable diffcore.json. Give a dataset that diffcore-hf exported")
+    if not has_valid_text(content):
+        raise UserError(f"{where}: diffcore.json has a text that is not valid Unicode. Export the dataset again")
     for key, kind in _REQUIRED.items():
         if not isinstance(_value(content, key), kind):
             raise UserError(f"{where}: diffcore.json has no valid {key!r}. Give a dataset that diffcore-hf exported")

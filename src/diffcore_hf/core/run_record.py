@@ -26,6 +26,15 @@ def canonical_json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
+def has_valid_text(content: Any) -> bool:
+    """Return whether every text of a parsed JSON file can be written as UTF-8, so that it has no lone surrogate."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def hashed_json(content: Mapping[str, Any]) -> bytes:
     """Return canonical JSON with the hash of its own body under `hash`."""
     body = {key: value for key, value in content.items() if key != "hash"}

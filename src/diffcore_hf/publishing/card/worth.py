@@ -14,7 +14,7 @@ from typing import Any, cast
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.manifest import ComparedArm, Comparison
 from diffcore_hf.core.own_files import read_own_file
-from diffcore_hf.core.run_record import hashed_json
+from diffcore_hf.core.run_record import has_valid_text, hashed_json
 from diffcore_hf.publishing.card.text import Markdown, escape_md
 
 START, END = "<!-- worth:start -->", "<!-- worth:end -->"
@@ -66,6 +66,8 @@ def stored_comparison(content: bytes) -> Comparison:
         values = json.loads(content)
     except RecursionError as error:
         raise UserError("its JSON is nested too deeply") from error
+    if not has_valid_text(values):
+        raise UserError("a text is not valid Unicode")
     comparison = parse_comparison(values)
     # A file of an earlier version has no hash.
     if "hash" in values and json.loads(hashed_json(values))["hash"] != values["hash"]:
