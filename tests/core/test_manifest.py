@@ -50,12 +50,20 @@ def test_invalid_shards_and_files_are_reported():
         checked_manifest(complete() | {"files": [complete()["files"][0], {"path": "y"}]}, "x")
 
 
-@pytest.mark.parametrize("path", ["a\0b", "\ud800", "a" * 256, "a/" * 2100, 5])
+@pytest.mark.parametrize("path", ["a\0b", "a" * 256, "a/" * 2100, 5])
 def test_a_path_that_no_file_can_have_is_reported(path):
     with pytest.raises(UserError, match="config 'default' in diffcore.json is not valid"):
         checked_manifest(complete() | {"configs": {"default": {"train": [path]}}}, "x")
     with pytest.raises(UserError, match="entry 0 of 'files' in diffcore.json is not valid"):
         checked_manifest(complete() | {"files": [{**complete()["files"][0], "path": path}]}, "x")
+
+
+@pytest.mark.parametrize("key", ["configs", "files", "version"])
+def test_a_text_that_is_not_unicode_is_reported_before_its_key(key):
+    path = "\ud800"
+    values = {"configs": {"default": {"train": [path]}}, "files": [{"path": path}], "version": path}
+    with pytest.raises(UserError, match="^x: diffcore.json has a text that is not valid Unicode"):
+        checked_manifest(complete() | {key: values[key]}, "x")
 
 
 def test_a_missing_manifest_gives_a_one_line_error():
