@@ -16,7 +16,7 @@ from diffcore_hf.miniature.scenery import CONTEXTS
 
 POLICY_WORDS = {
     "all": "`all`",
-    "random": "`random`, about as many images as context-free",
+    "random": "`random`, keeps about as many images as `rank`, context-free",
     "mean": "`mean` (Eq. 5)",
     "fixed": "`fixed` with the bound 0.7",
     "quantile": "`quantile`",
