@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from diffcore_hf.core.seeding import digest
-from diffcore_hf.method.ranking import ByClassifier, ByClassMean, ByText, ContextFree, context_directions, worst_ranks
+from diffcore_hf.method.linear_scores import worst_ranks
+from diffcore_hf.method.ranking import ByClassifier, ByClassMean, ByText, ContextFree, context_directions
 from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums, unit_rows
 

@@ -1,8 +1,8 @@
 """Rankings: the rank of an image's own class among all classes, by one of four methods.
 
-Owns the scores of the classes, the ranks that follow from them, and the ranks of left-out real images. The four methods
-are class mean, linear discriminant, linear discriminant without the directions of contexts, and caption. Does not own
-the bound on ranks (conformal.py).
+Owns the weights of the classes and the ranks of left-out real images. The four methods are class mean, linear
+discriminant, linear discriminant without the directions of contexts, and caption. Does not own the computation of ranks
+from weights (linear_scores.py) or the bound on ranks (conformal.py).
 
 A rank is 1 + the number of other classes that score at least as high, so ties get the worst rank. Scores that differ
 only by rounding are ties. A class without a reference or caption scores NaN. It does not change the rank of other
@@ -21,6 +21,7 @@ import numpy as np
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.seeding import digest
 from diffcore_hf.method.arrays import Bools, Embeddings, Floats, Ints
+from diffcore_hf.method.linear_scores import LinearScores
 from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums, chunks, unit_rows
 
@@ -30,25 +31,13 @@ SHRINKAGE = 0.3
 """Weight s of the identity in the shrunk covariance (1 - s) W + s tr(W)/d I."""
 
 
-def worst_ranks(scores: Floats, labels: Ints) -> Ints:
-    """Returns the rank of the class in `labels` among all classes; ties get the worst rank.
-
-    Args:
-        scores: (M, K) float64, larger is better; NaN for a class that cannot be ranked.
-        labels: (M,) int64, the class of each row.
-
-    Returns:
-        (M,) int64 in [1, K]; 0 if this class scores NaN.
-    """
-    own = scores[np.arange(len(labels)), labels]
-    return np.count_nonzero(scores >= (own - 1e-10 * np.maximum(1, np.abs(own)))[:, None], axis=1)
-
-
 class Ranking:
     """Scores all classes for an image. Each method is a subclass that is fitted to the references once."""
 
     ranked: Bools
     """(K,) bool: true for classes that can be ranked."""
+    linear: LinearScores
+    """The scores of the classes."""
     notes: tuple[str, ...] = ()
     """Remarks on the fit for the summary and the card, one line each."""
 
@@ -58,14 +47,11 @@ class Ranking:
 
     def scores(self, unit: Floats) -> Floats:
         """Returns (M, K) float64 for (M, d) unit rows, larger is better; NaN for classes that cannot be ranked."""
-        raise NotImplementedError
+        return self.linear.of(unit)
 
     def ranks(self, unit: Floats, labels: Ints) -> Ints:
         """Returns (M,) int64: ranks for (M, d) unit rows and their labels; 0 for a NaN row or a class without rank."""
-        ranks = np.zeros(len(labels), np.int64)
-        for rows in chunks(len(labels), len(self.ranked)):
-            ranks[rows] = worst_ranks(self.scores(unit[rows]), labels[rows])
-        return ranks
+        return self.linear.ranks(unit, labels)
 
     def left_out_ranks(self) -> Ints:
         """Returns (N,) int64: the rank of each reference by a fit without it; 0 if such a fit is not possible."""
@@ -77,19 +63,15 @@ class ByClassMean(Ranking):
 
     def __init__(self, references: ReferenceEmbeddings, sums: PairSums) -> None:
         super().__init__(references, sums)
-        self._directions = sums.directions()
-
-    def scores(self, unit: Floats) -> Floats:
-        return unit @ self._directions.T
+        directions = sums.directions()
+        self.linear = LinearScores(directions.T, np.where(self.ranked, 0.0, np.nan))
 
     def left_out_ranks(self) -> Ints:
         labels, embeddings = self._references.labels, self._references.embeddings
         own = self._sums.left_out_similarities(embeddings, labels)
         ranks = np.zeros(len(labels), np.int64)
         for rows in chunks(len(labels), len(self.ranked)):
-            scores = self.scores(unit_rows(embeddings[rows]))
-            scores[np.arange(len(scores)), labels[rows]] = own[rows]
-            ranks[rows] = worst_ranks(scores, labels[rows])
+            ranks[rows] = self.linear.ranks(unit_rows(embeddings[rows]), labels[rows], own[rows])
         return ranks
 
 
@@ -109,9 +91,9 @@ class ByClassifier(Ranking):
         self._folds = np.array(folds, np.int64)
         self._scatters = [self._scatter(means, self._folds == fold) for fold in range(FOLDS)]
         total = _sum(self._scatters)
-        self._weights, self._offsets = self._discriminant(means, total, float(np.trace(total)))
+        self.linear = self._discriminant(means, total, float(np.trace(total)))
 
-    def _discriminant(self, means: Floats, scatter: Floats, magnitude: float) -> tuple[Floats, Floats]:
+    def _discriminant(self, means: Floats, scatter: Floats, magnitude: float) -> LinearScores:
         return discriminant(means, scatter, magnitude)
 
     def _scatter(self, means: Floats, mask: Bools) -> Floats:
@@ -124,9 +106,6 @@ class ByClassifier(Ranking):
             scatter += centred.T @ centred
         return scatter
 
-    def scores(self, unit: Floats) -> Floats:
-        return unit @ self._weights + self._offsets
-
     def left_out_ranks(self) -> Ints:
         labels, embeddings = self._references.labels, self._references.embeddings
         means, ranks = self._sums.means(), np.zeros(len(labels), np.int64)
@@ -137,10 +116,10 @@ class ByClassifier(Ranking):
             # four folds.
             scatter = _sum([*self._scatters[:fold], *self._scatters[fold + 1 :]])
             shift = np.where(rest.counts[:, None] > 0, rest.means() - means, 0) * np.sqrt(rest.counts)[:, None]
-            weights, offsets = self._discriminant(rest.means(), scatter - shift.T @ shift, float(np.trace(scatter)))
+            linear = self._discriminant(rest.means(), scatter - shift.T @ shift, float(np.trace(scatter)))
             for rows in chunks(len(members), len(self.ranked)):
                 part = members[rows]
-                ranks[part] = worst_ranks(unit_rows(embeddings[part]) @ weights + offsets, labels[part])
+                ranks[part] = linear.ranks(unit_rows(embeddings[part]), labels[part])
         return ranks
 
 
@@ -167,7 +146,7 @@ class ContextFree(ByClassifier):
             )
         super().__init__(references, sums)
 
-    def _discriminant(self, means: Floats, scatter: Floats, magnitude: float) -> tuple[Floats, Floats]:
+    def _discriminant(self, means: Floats, scatter: Floats, magnitude: float) -> LinearScores:
         # The weights are then orthogonal to the directions of contexts, so the embeddings of images need no projection.
         projection = np.eye(means.shape[1]) - self._contexts.T @ self._contexts
         return discriminant(means @ projection, projection @ scatter @ projection, magnitude)
@@ -187,22 +166,20 @@ class ByText(Ranking):
                 "filter.policy.by is 'text', but the filter's model has no text tower: "
                 "use --filter.policy.by classifier, or a filter.path that has one (CLIP, SigLIP)"
             )
-        self._text = unit_rows(references.text)
-        self.ranked = np.count_nonzero(np.isnan(self._text), axis=1) == 0
-
-    def scores(self, unit: Floats) -> Floats:
-        return unit @ self._text.T
+        text = unit_rows(references.text)
+        self.ranked = np.count_nonzero(np.isnan(text), axis=1) == 0
+        self.linear = LinearScores(text.T, np.where(self.ranked, 0.0, np.nan))
 
     def left_out_ranks(self) -> Ints:
         labels, embeddings = self._references.labels, self._references.embeddings
         ranks = np.zeros(len(labels), np.int64)
         for rows in chunks(len(labels), len(self.ranked)):
-            ranks[rows] = worst_ranks(self.scores(unit_rows(embeddings[rows])), labels[rows])
+            ranks[rows] = self.ranks(unit_rows(embeddings[rows]), labels[rows])
         return ranks
 
 
-def discriminant(means: Floats, scatter: Floats, magnitude: float) -> tuple[Floats, Floats]:
-    """Returns the linear discriminant with equal priors: score_k(u) = u . weights_k + offsets_k.
+def discriminant(means: Floats, scatter: Floats, magnitude: float) -> LinearScores:
+    """Returns the linear discriminant with equal priors.
 
     Args:
         means: (K, d) class means, NaN for a class without images.
@@ -211,7 +188,7 @@ def discriminant(means: Floats, scatter: Floats, magnitude: float) -> tuple[Floa
             smaller, it is rounding error and is treated as 0.
 
     Returns:
-        weights (d, K) and offsets (K,) float64, NaN for classes without images. If tr(W) = 0, the identity replaces W.
+        The scores, with NaN for classes without images. If tr(W) = 0, the identity replaces W.
     """
     width, trace = means.shape[1], float(np.trace(scatter))
     if trace <= max(1e-12 * magnitude, 1e-20):
@@ -222,7 +199,7 @@ def discriminant(means: Floats, scatter: Floats, magnitude: float) -> tuple[Floa
     weights = np.full(means.T.shape, np.nan)
     known = ~np.isnan(means).any(axis=1)
     weights[:, known] = np.linalg.solve(shrunk, means[known].T)
-    return weights, -0.5 * np.einsum("kd,dk->k", means, weights)
+    return LinearScores(weights, -0.5 * np.einsum("kd,dk->k", means, weights))
 
 
 def _sum(scatters: Sequence[Floats]) -> Floats:
