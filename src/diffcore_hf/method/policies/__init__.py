@@ -12,7 +12,9 @@ To add a policy:
        `POLICY_PARAMETERS`; the ranges of its parameters in config/augment_schema.py;
     3. publishing/card: the texts about its rule and its guarantee in policy_words.py, and the heading of its bound in
        `_BOUNDS` of dataset_card.py;
-    4. if it rejects for a new reason: one entry in `CHECKS` (checks.py).
+    4. workflows/decided_again.py: if it uses an input that the tables of a dataset do not contain. `verify` fits every
+       policy again;
+    5. if it rejects for a new reason: one entry in `CHECKS` (checks.py).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Owns the card's metadata and the values that its template shows. The text is in hub_cards/dataset_card.md.jinja.
 
 To add a section to the card, write it in hub_cards/dataset_card.md.jinja. Add each new value to `view`. If the value
-needs a fact that is not recorded yet, add a field to `CardFacts`.
+needs a fact that is not recorded yet, add a field to `CardFacts`, and record it in diffcore.json (recorded.py).
 """
 
 from __future__ import annotations
