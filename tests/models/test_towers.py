@@ -12,6 +12,7 @@ from transformers import AutoImageProcessor
 
 from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.models import tower_resolution
 from diffcore_hf.models.tower_resolution import resolve_filter
 from diffcore_hf.models.towers import ImageTower
 
@@ -139,6 +140,16 @@ def test_resolving_needs_no_weights(name, model, has_text, towers, monkeypatch):
     assert info["processor"].endswith("ImageProcessor")
     assert info["identity"].startswith("sha256:")
     assert info["path"] == f"local:{info['identity'][7:23]}"
+
+
+def test_the_record_of_an_earlier_run_is_used_only_for_the_same_weights(towers, monkeypatch):
+    config, other = FilterConfig(path=str(towers["clip"])), FilterConfig(path=str(towers["dinov2"]))
+    record, of_other = resolve_filter(config)[1], resolve_filter(other)[1]
+    described = resolve_filter(config, describe_only=True)[1]
+    assert resolve_filter(other, recorded=record)[1] == of_other
+    assert resolve_filter(config, recorded=described)[1] == record
+    monkeypatch.setattr(tower_resolution, "_inspected", lambda *_: pytest.fail("transformers reads the files"))
+    assert resolve_filter(config, recorded=record) == (config, record)
 
 
 def test_the_loaded_processor_equals_the_processor_in_the_record(towers):

@@ -114,7 +114,10 @@ def resolve_run(
         licences |= {f"the model {recipe.model.path}": record["licence"]}
         owners = [f"the adapter {adapter.path}" for adapter in recipe.model.adapters]
         licences |= dict(zip(owners, record.get("adapter_licences", ()), strict=True))
-    tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes, describe_only=describe_only)
+    recorded = previous["about"]["filter"] if previous else None
+    tower, about_filter = resolve_filter(
+        recipe.filter, hash_cache=hashes, describe_only=describe_only, recorded=recorded
+    )
     options, weights = resolve_weights_of(recipe.strategy, model, previous, hash_cache=hashes)
     recipe = dataclasses.replace(recipe, source=source.config, model=model, filter=tower, strategy=options)
     recipe, captioner = resolve_captioner_of(recipe, previous, hash_cache=hashes)

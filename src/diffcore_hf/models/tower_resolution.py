@@ -5,6 +5,7 @@ Owns the record of a tower. Loading and embedding are in towers.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -42,7 +43,11 @@ class FilterRecord(TypedDict):
 
 
 def resolve_filter(
-    config: FilterConfig, *, hash_cache: HashCache = None, describe_only: bool = False
+    config: FilterConfig,
+    *,
+    hash_cache: HashCache = None,
+    describe_only: bool = False,
+    recorded: Mapping[str, Any] | None = None,
 ) -> tuple[FilterConfig, FilterRecord]:
     """Resolves the filter's revision to a commit, without loading weights.
 
@@ -53,12 +58,15 @@ def resolve_filter(
         hash_cache: hashes of local files, see `resolve_weights`.
         describe_only: leave out the name of the image processor, which needs an import of transformers. If the files of
             the tower give all other values, transformers is not imported.
+        recorded: record of an earlier run. If it is about the same weights, its values are used and transformers is not
+            imported, which takes seconds.
 
     Raises:
         UserError: the model does not exist, has only pickled weights, or is not an image tower.
     """
     weights = resolve_weights(config.path, config.revision, "tower", hash_cache=hash_cache)
-    model, processor, has_text = (_described(weights) if describe_only else None) or _inspected(weights, config.path)
+    known = _recorded(recorded, weights) or (_described(weights) if describe_only else None)
+    model, processor, has_text = known or _inspected(weights, config.path)
     record = FilterRecord(
         model=model,
         processor=processor,
@@ -68,6 +76,13 @@ def resolve_filter(
         has_text=has_text,
     )
     return replace(config, revision=weights.revision), record
+
+
+def _recorded(record: Mapping[str, Any] | None, weights: PinnedWeights) -> tuple[str, str, bool] | None:
+    """Returns the values of a record; None if it is about other weights or has no processor."""
+    if record is None or record["identity"] != weights.identity or not record["processor"]:
+        return None
+    return record["model"], record["processor"], record["has_text"]
 
 
 def _described(weights: PinnedWeights) -> tuple[str, str, bool] | None:
