@@ -17,6 +17,8 @@ from diffcore_hf.config.mappings import to_mapping
 AUGMENT = {"grace": 30.0, "workers": None, "address": None, "worker": None}
 AUGMENT |= {"share_only": False, "crash_suspended": False}
 PLAN = {"fetch": False, "probe": False, "prepare": None, "report": None, "lint": False, "deny": None}
+NO_C2PA = {"c2pa": None, "c2pa_certificate": None, "c2pa_key": None}
+EXPORT = {"output": "p", "layout": "columns", "sign": None} | NO_C2PA
 PREVIEW = {"samples": None, "mixed": False, "batch": (), "config": None}
 
 
@@ -99,11 +101,11 @@ def test_every_key_is_a_flag_that_accepts_its_default(key):
             Command("explain", "out/t", {"data": {"path": "out/x"}},
                     {"arms": ("plain",), "mask": "segmentation", "seed": 0, "images": 6, "layer": None}),
         ),
-        ("export o --output p", Command("export", "o", {}, {"output": "p", "layout": "columns", "sign": None})),
+        ("export o --output p", Command("export", "o", {}, EXPORT)),
         (
             "export o --output p --layout rows --filter.policy.name all --fraction 0.5",
             Command("export", "o", {"filter": {"policy": {"name": "all"}}, "fraction": 0.5},
-                    {"output": "p", "layout": "rows", "sign": None}),
+                    EXPORT | {"layout": "rows"}),
         ),
         ("clean out/x", Command("clean", "out/x", {}, {})),
         ("miniature out/birds", Command("miniature", "out/birds", {}, {"seed": 0, "contexts": "own"})),
@@ -139,7 +141,7 @@ def test_commands_and_their_options_are_parsed(line, command):
         ("augment a --model.adapters [", "model.adapters is '[', which cannot be read (line 1"),
         ("export o --output p --model.gamma 3", "--model.gamma is not a flag of export: it changes the attempts"),
         ("clean o --fraction 1", "--fraction is not a flag of clean: it is a key of a recipe"),
-        ("export o", "output is missing. Use e.g. --output out/dataset"),
+        ("push o org/data", "version is missing. Use e.g. --version v1.0.0"),
         ("export o --output p --layout row", "layout is 'row', not columns, rows or mixed; did you mean rows?"),
         ("preview o --batch plain,,mix", "batch is 'plain,,mix', not names of arms, each once. Use e.g. plain,cutmix"),
         ("preview o --samples 0", "samples is 0, not an integer of at least 1. Use e.g. 20"),

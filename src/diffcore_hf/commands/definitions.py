@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from diffcore_hf.commands.export import ExportOptions
 from diffcore_hf.commands.picture_options import ExplainOptions, PreviewOptions
 from diffcore_hf.commands.run_options import AugmentOptions, MergeOptions, SlurmOptions
 from diffcore_hf.config.augment_schema import AUGMENT_SCHEMA
@@ -107,21 +108,6 @@ class DescribeOptions:
     json: str | None = option(
         None, help="JSON file for all figures. An existing file is overwritten only if it is such a description."
     )
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Write another dataset from the attempts of OUT, with another policy, fraction or layout. Loads no model."""
-
-    output: str = option(help="The folder to write; not OUT itself.")
-    layout: Literal["columns", "rows", "mixed"] = option(
-        "columns",
-        help=(
-            "columns: the counterpart in a column of its row. rows: real and generated images in separate rows. mixed: "
-            "the real rows, then one row with the mixed image per counterpart."
-        ),
-    )
-    sign: str | None = option(None, help="SSH key that signs the dataset, with ssh-keygen. null: no signature.")
 
 
 @dataclass(frozen=True)
@@ -326,6 +312,7 @@ VERBS: dict[str, Verb] = {
                 "export out/cub --output out/cub-all --filter.policy.name all",
                 "export out/cub --output out/cub-rows --layout rows --fraction 0.5",
                 "export out/cub --output out/cub-mixed --layout mixed",
+                "export out/cub --c2pa out/cub-signed --c2pa_certificate chain.pem --c2pa_key key.pem",
             ),
             takes=lambda key, scope: scope == "decision" or key in _EXPORT_KEYS,
         ),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffcore_hf.commands.errors import run_program
+from diffcore_hf.commands.export import export
 from diffcore_hf.commands.parser import Command, parse_command
 from diffcore_hf.core import signals
 from diffcore_hf.core.errors import UserError
@@ -199,23 +200,6 @@ def explain(command: Command) -> int:
     from diffcore_hf.workflows.explain import explain_trainings
 
     explain_trainings(command.target, print, **command.options, changes=command.layer)
-    return 0
-
-
-def export(command: Command) -> int:
-    from diffcore_hf.augmentation import summary
-    from diffcore_hf.workflows.export import export
-
-    result = export(
-        command.target, command.options["output"], command.layer, command.options["layout"], command.options["sign"]
-    )
-    print(summary.text(result.summary, seconds=result.seconds, images=0))
-    if pending := result.summary.counts["pending"]:
-        print(
-            f"\n{pending:,} units need more attempts for this recipe. To generate them, run `diffcore-hf augment` "
-            f"for the folder {str(command.target)!r} again, with the recipe keys that you gave to export"
-        )
-    print(f"\nthe exported dataset is in {str(result.folder.path)!r}")
     return 0
 
 

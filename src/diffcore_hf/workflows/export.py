@@ -59,11 +59,7 @@ def export(
     run = reopen(out, layer)
     check_layout(run.recipe, layout)
     material = Decider.read(run).decide()
-    if missing := material.missing_references:
-        raise UserError(
-            f"filter.references {run.recipe.filter.references} draws {missing} real images for which {out} has "
-            "no embedding. Run augment with this value, or export with the old value"
-        )
+    check_references(material, out)
     target.write_run(run_content(run.resolution, None, exported=True, in_memory=False))
     target.remove_leftovers()
     with exporting(target):
@@ -71,6 +67,19 @@ def export(
         if sign is not None:
             sign_folder(target, sign)
     return RunResult(target, run.recipe, summary, time.monotonic() - started, 0)
+
+
+def check_references(material: Material, out: str | Path) -> None:
+    """Check that the run has the embeddings of all real images that the filter draws.
+
+    Raises:
+        UserError: some are missing, because filter.references is not the value of the run.
+    """
+    if missing := material.missing_references:
+        raise UserError(
+            f"filter.references {material.recipe.filter.references} draws {missing} real images for which {out} has "
+            "no embedding. Run augment with this value, or export with the old value"
+        )
 
 
 def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
