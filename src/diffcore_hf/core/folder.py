@@ -25,7 +25,7 @@ from typing import Any
 
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.leftovers import is_leftover, remove, remove_leftovers, temporary_name
-from diffcore_hf.core.own_files import read_own_file, read_own_json
+from diffcore_hf.core.own_files import parse_json, read_own_file, read_own_json
 from diffcore_hf.core.run_record import RUN_FORMAT, OtherFormat, hashed_json, parse_run, run_bytes
 from diffcore_hf.core.run_record import canonical_json as canonical_json
 
@@ -151,10 +151,10 @@ def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
 
 
 def parse_manifest(content: bytes) -> dict[str, Any] | None:
-    """Return the content of diffcore.json; None if it is not a JSON object that lists files."""
+    """Return the content of diffcore.json; None if it is not a JSON object that lists files, with plain numbers."""
     try:
-        manifest = json.loads(content)
-    except (ValueError, RecursionError):
+        manifest = parse_json(content)
+    except ValueError:
         return None
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), list) else None
 
@@ -289,7 +289,12 @@ class Folder:
 
     def manifest(self) -> dict[str, Any] | None:
         """Return the content of diffcore.json; None if no export finished or the file cannot be read."""
-        return parse_manifest(self.manifest_file.read_bytes()) if self.manifest_file.is_file() else None
+        if not self.manifest_file.is_file():
+            return None
+        try:
+            return parse_manifest(read_own_file(self.manifest_file))
+        except ValueError:  # It is too large.
+            return None
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to run.log.jsonl. The log is for people; no code reads it."""

@@ -1,8 +1,8 @@
 """Own files: the reading of small files that a run wrote into its output folder.
 
-Owns the checks of the file and of its numbers. Because of a faulty disk or a mistake of a user, something else can have
-the name of such a file. A pipe would block a reader for ever. A number such as 1e400 would raise an error when it is
-used.
+Owns the checks of the file, and of the numbers and the depth of its JSON. Because of a faulty disk, a mistake of a user
+or a published dataset of an unknown author, something else can have the name of such a file. A pipe would block a
+reader for ever. A number such as 1e400, or JSON with a thousand levels, would raise an error when it is used.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import json
 import math
 import os
 import stat
+from collections.abc import Iterable
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 2**28
 """Largest size of a small file. A larger file is damaged."""
 _LARGEST_NUMBER = 2**64
+_LEVELS, _VALUES = 100, 10_000_000
+"""Largest number of lists and objects that are nested in each other, and of values in one level."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -44,13 +48,48 @@ def read_own_json(path: Path) -> dict[str, Any]:
         OSError: the file cannot be opened.
         ValueError: the file does not contain such an object.
     """
-    try:
-        content = json.loads(read_own_file(path), parse_constant=_refuse, parse_float=_finite, parse_int=_integer)
-    except RecursionError as error:
-        raise ValueError("the JSON is nested too deeply") from error
+    content = parse_json(read_own_file(path))
     if not isinstance(content, dict):
         raise ValueError("it is not a JSON object")
     return content
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Return the value in some JSON. All its numbers are finite and below 2**64.
+
+    Raises:
+        ValueError: the bytes do not contain such a value.
+    """
+    try:
+        value = json.loads(content, parse_constant=_refuse, parse_float=_finite, parse_int=_integer)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
+    check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Check that lists and objects are not nested too deeply, before code that calls itself for each level reads them.
+
+    Raises:
+        ValueError: there are too many levels, or too many values in one of them. A list that contains itself has no
+            last level. YAML can name one list so often that it has billions of values.
+    """
+    level = [value]
+    for _ in range(_LEVELS):
+        level = list(islice(chain.from_iterable(map(_children, level)), _VALUES + 1))
+        if len(level) > _VALUES:
+            raise ValueError("there are too many values")
+        if not level:
+            return
+    raise ValueError("the values are nested too deeply")
+
+
+def _children(value: Any) -> Iterable[Any]:
+    """Return the values in a list or an object; () for any other value."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _refuse(text: str) -> float:

@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from diffcore_hf.core.own_files import parse_json
+
 RUN_FORMAT = 4
 """Format number of run.json and the parts. A folder of another format is refused. Format 2 renamed the columns that
 stages read to `source_image` and `generated_image`. Format 3 added a digest of its inputs to every fact. Format 4 added
@@ -51,10 +53,9 @@ def parse_run(text: bytes) -> dict[str, Any]:
 
     Raises:
         ValueError: the content is not what a run wrote.
-        RecursionError: the JSON is nested too deeply.
         OtherFormat: a version with another folder format wrote it.
     """
-    content = json.loads(text)
+    content = parse_json(text)
     if not isinstance(content, dict):
         raise ValueError("it is not a JSON object")
     if "hash" in content and hashed_json(content) != text:

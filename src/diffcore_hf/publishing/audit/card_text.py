@@ -7,8 +7,9 @@ of another version of this package has other sentences, so only its values are c
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
+from itertools import takewhile
 from typing import Any
 
 from diffcore_hf.core.errors import UserError
@@ -22,6 +23,8 @@ from diffcore_hf.publishing.card.text import free_sections
 
 _SHOWN = 60
 """Largest number of characters of a line in a message."""
+_MAX_PAIRS = 4_000_000
+"""Largest number of pairs of lines that are compared to count differences."""
 _FREE = re.compile(r"^<!-- free:start ([\w-]+) -->\n(.*?)^<!-- free:end -->\n?", re.MULTILINE | re.DOTALL)
 _COUNTS = ("planned", "kept", "exhausted", "failed", "pending", "attempts")
 
@@ -99,8 +102,7 @@ def _first_difference(expected: str, found: str, card: str) -> str:
         card: the whole README.md, for the number of the line.
     """
     own, theirs = expected.split("\n"), found.split("\n")
-    blocks = [code for code in SequenceMatcher(None, own, theirs, autojunk=False).get_opcodes() if code[0] != "equal"]
-    _, first, last, start, stop = blocks[0]
+    first, last, start, stop, count = _differences(own, theirs)
     lines = card.split("\n")
     number_of = lines.index(theirs[start]) + 1 if start < len(theirs) and theirs[start] in lines else len(lines)
     if start == stop:
@@ -109,8 +111,25 @@ def _first_difference(expected: str, found: str, card: str) -> str:
         fault = f"line {number_of} does not follow from the published files: {_short(theirs[start])}"
     else:
         fault = f"line {number_of} is {_short(theirs[start])} instead of {_short(own[first])}"
-    more = f", and {len(blocks) - 1} more differences" if len(blocks) > 1 else ""
+    more = f", and {count - 1} more differences" if count > 1 else ""
     return f"README.md: {fault}{more}"
+
+
+def _differences(own: Sequence[str], theirs: Sequence[str]) -> tuple[int, int, int, int, int]:
+    """Return the first and last line of the first difference in both texts, and the number of differences.
+
+    The search takes time for each pair of equal lines. Between long texts, everything from the first line that differs
+    to the last one is one difference.
+    """
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(own, theirs, strict=False)))
+    ends = zip(reversed(own[same:]), reversed(theirs[same:]), strict=False)
+    tail = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
+    one, other = own[same : len(own) - tail], theirs[same : len(theirs) - tail]
+    if len(one) * len(other) > _MAX_PAIRS:
+        return same, same + len(one), same, same + len(other), 1
+    blocks = [code for code in SequenceMatcher(None, one, other, autojunk=False).get_opcodes() if code[0] != "equal"]
+    _, first, last, start, stop = blocks[0]
+    return same + first, same + last, same + start, same + stop, len(blocks)
 
 
 def _short(text: str) -> str:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any, TypedDict
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.own_files import check_depth, parse_json
 from diffcore_hf.publishing.card.header import header
 from diffcore_hf.publishing.card.text import free_sections, merge_free_sections
 
@@ -24,7 +25,7 @@ _LISTS = ("tags", "task_categories")
 _UNSET = (None, "unknown")
 _HEADER = re.compile(r"\A---\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_RECORD = re.compile(r"\n*^<!-- from here: (.*) -->\n?", re.MULTILINE)
+_RECORD = re.compile(r"(?<!\n)\n*^<!-- from here: (.*) -->\n?", re.MULTILINE)
 _EARLIER = "earlier"
 """Name of the section that gets the text of a card that was on the Hub before the first push."""
 
@@ -125,7 +126,7 @@ def _last_record(card: str) -> _Record:
     """Return the record of the last push; empty if the card has no valid record."""
     match = _RECORD.search(card)
     try:
-        parsed = json.loads(match.group(1)) if match else {}
+        parsed = parse_json(match.group(1)) if match else {}
     except ValueError:
         return {}
     if not isinstance(parsed, dict) or not all(isinstance(value, dict) for value in parsed.values()):
@@ -196,7 +197,9 @@ def metadata_of(card: str) -> dict[str, Any]:
         return {}
     try:
         parsed = yaml.safe_load(match.group(1))
-    except yaml.YAMLError:
+        check_depth(parsed)
+    except (yaml.YAMLError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        # The library raises many types, for example for the 40th day of a month.
         parsed = False
     if parsed is None:
         return {}

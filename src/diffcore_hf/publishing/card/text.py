@@ -22,6 +22,7 @@ _BACKSLASHED = re.compile(
 _CODE = re.compile(r"[\w./+=:-]+( [\w./+=:-]+)*", re.ASCII)
 _FREE = re.compile(r"^<!-- free:start ([\w-]+) -->\n(.*?)^<!-- free:end -->$", re.MULTILINE | re.DOTALL)
 _FREE_START = re.compile(r"^<!-- free:start\b.*$", re.MULTILINE)
+_FREE_END = re.compile(r"^<!-- free:end -->$", re.MULTILINE)
 
 
 class Markdown(str):
@@ -77,16 +78,23 @@ def free_sections(card: str) -> dict[str, str]:
     """
     card = card.replace("\r\n", "\n").replace("\r", "\n")
     sections: dict[str, str] = {}
+    last_end = max((match.end() for match in _FREE_END.finditer(card)), default=0)
+    if unfinished := _FREE_START.search(card, last_end):  # `_FREE` would read the rest of the card for each start.
+        raise _without_end(f"section {unfinished.group()!r}")
     for match in _FREE.finditer(card):
         if match.group(1) in sections:
             raise UserError(f"README.md: two free sections are named {match.group(1)!r}. Rename one of them")
         sections[match.group(1)] = match.group(2)
     for start in _FREE_START.findall(_FREE.sub("", card)):
-        raise UserError(f"README.md: the section {start!r} has no end. Add a line <!-- free:end --> after it")
+        raise _without_end(f"section {start!r}")
     for name, text in sections.items():
         if _FREE_START.search(text):
-            raise UserError(f"README.md: the free section {name!r} has no end. Add a line <!-- free:end --> after it")
+            raise _without_end(f"free section {name!r}")
     return sections
+
+
+def _without_end(what: str) -> UserError:
+    return UserError(f"README.md: the {what} has no end. Add a line <!-- free:end --> after it")
 
 
 def merge_free_sections(new: str, old: str | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.manifest import ComparedArm, Comparison
-from diffcore_hf.core.own_files import read_own_file
+from diffcore_hf.core.own_files import parse_json, read_own_file
 from diffcore_hf.core.run_record import has_valid_text, hashed_json
 from diffcore_hf.publishing.card.text import Markdown, escape_md
 
@@ -62,10 +62,7 @@ def stored_comparison(content: bytes) -> Comparison:
     Raises:
         ValueError: the bytes have another form, or the recorded hash is not that of the comparison.
     """
-    try:
-        values = json.loads(content)
-    except RecursionError as error:
-        raise UserError("its JSON is nested too deeply") from error
+    values = parse_json(content)
     if not has_valid_text(values):
         raise UserError("a text is not valid Unicode")
     comparison = parse_comparison(values)
