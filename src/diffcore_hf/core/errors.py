@@ -30,6 +30,10 @@ ENVIRONMENT = frozenset(
 )
 """Error numbers of faults of the machine, such as a full disk, a missing permission or too many open files."""
 
+VALUE_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""Types of exceptions that a value of another type or size than expected causes, in Python and in pyarrow. They are
+caught only where a published dataset is checked, because any value of it can have been changed."""
+
 
 class UserError(ValueError):
     """Raised for an error that a user can correct. The message is one line with the value and a remedy that works.

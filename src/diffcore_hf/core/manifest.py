@@ -155,6 +155,34 @@ _REQUIRED: Mapping[str, type] = {
     "files": list,
 }
 """Required dotted key -> type of its value."""
+_OPTIONAL: Mapping[str, type | tuple[type, ...]] = {
+    "recipe.kind": str,
+    "recipe.seed": int,
+    "recipe.copies": int,
+    "recipe.max_attempts": int,
+    "recipe.model": dict,
+    "recipe.strategy": dict,
+    "recipe.strategy.name": str,
+    "recipe.strategy.targets": (str, type(None)),
+    "recipe.prompts": (dict, type(None)),
+    "recipe.select": (dict, type(None)),
+    "recipe.source.split": str,
+    "recipe.source.image": str,
+    "recipe.source.label": str,
+    "recipe.source.holdout": (int, float),
+    "recipe.filter.references": int,
+    "resolved.model": (dict, type(None)),
+    "resolved.filter": (dict, type(None)),
+    "layout": str,
+    "originals": bool,
+    "stages": dict,
+    "version": str,
+    "captions": dict,
+    "card": dict,
+    "source_report": dict,
+    **{f"source_report.{name}": int for name in SourceCounts.__annotations__},
+}
+"""Dotted key -> type of its value. Datasets of earlier versions do not have all of these keys."""
 _FILE_REQUIRED: Mapping[str, type] = {"path": str, "size": int, "sha256": str}
 
 
@@ -174,17 +202,17 @@ def checked_manifest(content: Mapping[str, Any] | None, where: str) -> Manifest:
         raise UserError(f"{where}: diffcore.json has a text that is not valid Unicode. Export the dataset again")
     for key, kind in _REQUIRED.items():
         if not isinstance(_value(content, key), kind):
-            raise UserError(f"{where}: diffcore.json has no valid {key!r}. Give a dataset that diffcore-hf exported")
-    if not isinstance(content["recipe"].get("strategy", {}), dict):
-        raise UserError(
-            f"{where}: diffcore.json has no valid 'recipe.strategy'. Give a dataset that diffcore-hf exported"
-        )
+            raise _invalid(where, key)
+    for key, optional in _OPTIONAL.items():
+        if _has(content, key) and not isinstance(_value(content, key), optional):
+            raise _invalid(where, key)
     for name, splits in content["configs"].items():
         shards = list(splits.values()) if isinstance(splits, dict) else [None]
         if not all(isinstance(paths, list) and all(map(is_file_path, paths)) for paths in shards):
             raise UserError(f"{where}: config {name!r} in diffcore.json is not valid. Export it again")
     for number, entry in enumerate(content["files"]):
         fits = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in _FILE_REQUIRED.items())
+        fits = fits and isinstance(entry.get("rows", 0), int)
         if not fits or not is_file_path(entry["path"]):
             raise UserError(f"{where}: entry {number} of 'files' in diffcore.json is not valid. Export it again")
     return cast(Manifest, content)
@@ -199,6 +227,17 @@ def is_file_path(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return all(len(name) <= 255 for name in names) and len(value.encode()) < 4096
+
+
+def _invalid(where: str, key: str) -> UserError:
+    return UserError(f"{where}: diffcore.json has no valid {key!r}. Give a dataset that diffcore-hf exported")
+
+
+def _has(content: Any, key: str) -> bool:
+    """Return whether a dotted key exists."""
+    section, _, name = key.rpartition(".")
+    parent = _value(content, section) if section else content
+    return isinstance(parent, Mapping) and name in parent
 
 
 def _value(content: Any, key: str) -> Any:

@@ -24,8 +24,8 @@ _LEVELS, _VALUES = 100, 10_000_000
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-def read_own_file(path: Path) -> bytes:
-    """Return the content of a regular file.
+def read_own_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """Return the content of a regular file of at most `max_bytes`.
 
     Raises:
         OSError: the file cannot be opened, for example because it does not exist.
@@ -36,8 +36,8 @@ def read_own_file(path: Path) -> bytes:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("it is not a regular file")
-        if found.st_size > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES // 2**20} MiB")
+        if found.st_size > max_bytes:
+            raise ValueError(f"it has more than {max_bytes // 2**20} MiB")
         return file.read()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from statistics import mean, stdev
 from typing import Any
 
+from diffcore_hf.core.errors import VALUE_FAULTS
 from diffcore_hf.core.manifest import Manifest
 from diffcore_hf.core.terminal_text import visible
 from diffcore_hf.training.comparison.statistics import paired_difference
@@ -28,7 +29,7 @@ def comparison_faults(comparison: Mapping[str, Any], manifest: Manifest) -> list
         for arm in comparison["arms"]:
             # A file of an earlier version has no scores of seeds.
             faults += _arm_faults(arm, base, len(comparison["seeds"])) if arm.get("by_seed") and base else []
-    except (AttributeError, TypeError, ValueError):
+    except VALUE_FAULTS:
         return ["compare.json: the scores of the seeds are not valid"]
     rows = {entry["path"]: entry.get("rows", 0) for entry in manifest["files"]}
     shards = manifest["configs"].get("default", {}).get(comparison["split"])

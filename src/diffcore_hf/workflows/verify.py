@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from diffcore_hf import __version__
 from diffcore_hf.augmentation.export import dataset_info
 from diffcore_hf.augmentation.ledger import Ledger
-from diffcore_hf.core.errors import UserError, innermost_cause
-from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.errors import VALUE_FAULTS, UserError, environment_fault, innermost_cause
+from diffcore_hf.core.folder import MANIFEST, Folder
 from diffcore_hf.core.manifest import Comparison, Manifest, checked_manifest
 from diffcore_hf.core.own_files import MAX_BYTES, read_own_file
 from diffcore_hf.core.run_record import hashed_json
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _BATCH = 256
 """Number of rows, with their images, in memory at a time."""
+_MAX_TEXT = 2**24
+"""Largest size of README.md and of compare.json."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def verified(
         result, shards = _verify_folder(Folder(target), signer)
         if shards is not None and not result.faults:
             _make_again(Folder(target), shards, rescore, regenerate, result)
-        return result
+        return result.in_lines()
     repo_id, at, version = target.partition("@")
     if not at:
         raise UserError(f"{target} is not a folder. Give a folder, or e.g. {target}@v1.0.0 for a version on the Hub")
@@ -86,7 +88,7 @@ def verified(
             f"{target} is a version on the Hub. Download it with `hf download {repo_id} --repo-type dataset --revision "
             f"{version} --local-dir OUT`, and use --rescore with the folder OUT"
         )
-    return _verify_version(repo_id, version, signer)
+    return _verify_version(repo_id, version, signer).in_lines()
 
 
 def _make_again(
@@ -111,6 +113,9 @@ def _verify_folder(folder: Folder, signer: str | None) -> tuple[Verification, Sh
     manifest = checked_manifest(content, str(folder.path))
     if wrong := listed_faults(manifest):
         return Verification([*faults, *wrong]), None
+    result = folder_files(folder.path, manifest)
+    if result.faults:  # A link may lead to any file of the machine, so no file is read.
+        return Verification([*faults, *result.faults], result.notes), None
     if wrong := verification.folder_faults(folder, manifest):
         return Verification([*faults, *wrong]), None
 
@@ -122,11 +127,10 @@ def _verify_folder(folder: Folder, signer: str | None) -> tuple[Verification, Sh
 
     def small_file(name: str) -> bytes | None:
         try:
-            return read_own_file(folder.path / name)
+            return read_own_file(folder.path / name, _max_bytes(name))
         except FileNotFoundError:
             return None
 
-    result = folder_files(folder.path, manifest)
     shards = Shards(manifest, read, lambda path: schema(path).names, images=True)
     check_signatures(small_file, signer, result)
     _check_content(_Published(manifest, shards, schema, small_file), result)
@@ -151,6 +155,11 @@ def _verify_version(repo_id: str, version: str, signer: str | None) -> Verificat
         return result
 
 
+def _max_bytes(name: str) -> int:
+    """Return the largest size of a published file beside the shards."""
+    return MAX_BYTES if name == MANIFEST else _MAX_TEXT
+
+
 def _of_commit(remote: Remote, commit: str, files: Mapping[str, RemoteFile], manifest: Manifest) -> _Published:
     """Return the files of a commit."""
 
@@ -163,7 +172,7 @@ def _of_commit(remote: Remote, commit: str, files: Mapping[str, RemoteFile], man
     def small_file(name: str) -> bytes | None:
         if name not in files:
             return None
-        if files[name].size > MAX_BYTES:
+        if files[name].size > _max_bytes(name):
             raise UserError(f"{name} is too large")
         return remote.download(name, commit).read_bytes()
 
@@ -172,10 +181,24 @@ def _of_commit(remote: Remote, commit: str, files: Mapping[str, RemoteFile], man
 
 
 def _check_content(published: _Published, result: Verification) -> None:
-    """Check the tables, the result of trainings and the card."""
-    result.faults += audit(published.shards, fitted_again)
-    comparison = _checked_comparison(published, result)
-    _check_rendered(published, comparison, result)
+    """Check the tables, the result of trainings and the card.
+
+    Each value can be one that this package never writes. So an exception because of a value is a fault of the dataset.
+    """
+    comparison: Comparison | None = None
+    try:
+        result.faults += audit(published.shards, fitted_again)
+        comparison = _checked_comparison(published, result)
+        _check_rendered(published, comparison, result)
+    except UserError:
+        raise
+    except VALUE_FAULTS as error:
+        if environment_fault(error) is not None:
+            raise
+        result.faults.append(
+            f"diffcore.json or a table has a value of another type or size than expected ({innermost_cause(error)}). "
+            "Export the dataset again"
+        )
 
 
 def _checked_comparison(published: _Published, result: Verification) -> Comparison | None:
@@ -215,7 +238,7 @@ def _check_rendered(published: _Published, comparison: Comparison | None, result
     try:
         info = dataset_info(published.schema, dict(configs_in_order(manifest["configs"])), manifest["files"])
         rendered = render_card(card_facts(json.loads(json.dumps(manifest)), comparison, info))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except VALUE_FAULTS as error:
         result.faults.append(f"diffcore.json: the facts of the card are not valid ({innermost_cause(error)})")
         return
     check_card(text, rendered, result, same_version=manifest.get("version") == __version__, values=manifest)

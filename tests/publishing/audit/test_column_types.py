@@ -22,7 +22,14 @@ from diffcore_hf.publishing.audit.column_types import check_column_types, check_
         ("generated", "target_label", pa.array([1.5]), "are not integers"),
         ("generated", "target_weight", pa.array(["x"]), "are not numbers"),
         ("classes", "name", pa.array([5]), "are not texts"),
+        ("attempts", "reason", pa.array([None], pa.string()), "1 rows without a value"),
+        ("classes", "given_up", pa.array([["x"]]), "are not flags"),
+        ("classes", "text_embedding", pa.array([["x"]]), "are not lists of numbers"),
+        ("references", "embedding", pa.array([[0.5] * 20_000]), "lists of 20,000 numbers, more than 16,384"),
         ("default", "row_id", pa.array([["x"]]), "are not texts"),
+        ("default", "status", pa.array([["x"]]), "are not texts"),
+        ("default", "real_share", pa.array(["x"]), "are not numbers"),
+        ("default", "is_mixed", pa.array([None], pa.bool_()), "1 rows without a value"),
     ],
 )
 def test_a_column_of_another_type_gives_a_one_line_error(config, name, column, message):
@@ -38,7 +45,7 @@ def test_columns_of_the_right_types_and_columns_of_the_source_are_accepted():
             {
                 "row_id": ["x"],
                 "label": pa.array([1], pa.int32()),
-                "reason": pa.array([None], pa.string()),
+                "reason": ["kept"],
                 "embedding": pa.array([[0.5]], pa.list_(pa.float16())),
                 "target_label": pa.nulls(1),
                 "similarity": pa.array([0.5], pa.float32()),
@@ -46,8 +53,10 @@ def test_columns_of_the_right_types_and_columns_of_the_source_are_accepted():
         ),
         "attempts",
     )
+    check_column_types(pa.table({"reason": pa.array([None], pa.string()), "text_embedding": pa.nulls(1)}), "references")
     check_column_types(pa.table({"label": ["text"], "row_id": ["x"]}), "generated")
-    check_column_types(pa.table({"label": ["text"], "seed": ["text"], "row_id": ["x"]}), "default")
+    check_column_types(pa.table({"label": ["text"], "seed": ["text"], "row_id": ["x"]}), "default", ["label", "seed"])
+    check_column_types(pa.table({"name": [3], "row_id": ["x"]}), "generated", ["name"])
 
 
 @pytest.mark.parametrize(

@@ -319,11 +319,12 @@ def _reason_fits(row: AttemptRow, recipe: Mapping[str, Any]) -> bool:
 
 
 def _similarities(embeddings: Sequence[Embedding], parents: Sequence[Embedding | None]) -> NDArray[np.float64]:
-    """Return the cosine similarity of each pair, (M,) float64; NaN where an embedding is missing."""
+    """Return the cosine similarity of each pair, (M,) float64; NaN where an embedding is missing or has another length."""
     similarities = np.full(len(embeddings), np.nan)
+    width = next((len(parent) for parent in parents if parent is not None), 0)
     indices, own, others = [], [], []
     for index, (embedding, parent) in enumerate(zip(embeddings, parents, strict=True)):
-        if embedding.size and parent is not None:
+        if embedding.size == width and parent is not None and parent.size == width:
             indices.append(index)
             own.append(embedding)
             others.append(parent)

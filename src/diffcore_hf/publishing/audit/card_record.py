@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from diffcore_hf.core.errors import VALUE_FAULTS
 from diffcore_hf.core.manifest import Manifest
 from diffcore_hf.publishing.audit.attempts import AttemptTally
 from diffcore_hf.publishing.audit.classes import ClassTable
@@ -23,7 +24,7 @@ def audit_card_record(manifest: Manifest, classes: ClassTable, tally: AttemptTal
         return
     try:
         faults = _faults(manifest["card"], classes, tally)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except VALUE_FAULTS:
         findings.add("diffcore.json: the facts of the card are not valid", "card")
         return
     for what, where in faults:

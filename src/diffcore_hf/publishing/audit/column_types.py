@@ -1,12 +1,12 @@
 """Column types: checks the types of columns in the configurations that this package writes.
 
-The author of a dataset may be unknown, so a column may have another type or no value. The configuration `default` has
-the columns of the source, so only its row ids and images are checked.
+The author of a dataset may be unknown, so a column may have another type or no value. Columns of the source have any
+type and any name, so the caller names them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from diffcore_hf.core.errors import UserError
@@ -21,6 +21,8 @@ _NUMBERS = (
     "bound",
     "target_weight",
     "strength",
+    "lambda",
+    "real_share",
     "nearest_score",
     "rejected_generated",
     "rejected_real",
@@ -37,20 +39,44 @@ _TEXTS = (
     "negative_prompt",
     "nearest_row_id",
     "nearest_kind",
+    "status",
+    "kind",
 )
+_FLAGS = ("given_up", "is_generated", "is_mixed")
+_VECTORS = ("embedding", "text_embedding")
+_LONGEST_VECTOR = 2**14
+"""Largest number of dimensions of an embedding. The filter needs a square matrix of this size."""
 _OWN = ("attempts", "references", "classes")
 """Configurations without a column of the source."""
-_NEVER_NULL = ("row_id", "copy", "attempt", "images", "planned", "kept", "attempts", "name")
+_NEVER_NULL = (
+    "row_id",
+    "copy",
+    "attempt",
+    "images",
+    "planned",
+    "kept",
+    "attempts",
+    "name",
+    "prompt_name",
+    *_FLAGS,
+)
+_NEVER_NULL_ATTEMPTS = ("context", "prompt", "seed", "reason")
+"""Columns that have a value in configuration `attempts`, and may have none in other configurations."""
 
 
-def check_column_types(table: pa.Table, config: str) -> None:
+def check_column_types(table: pa.Table, config: str, of_source: Collection[str] = ()) -> None:
     """Check the columns of a table of a configuration.
+
+    Args:
+        table: the table.
+        config: name of the configuration.
+        of_source: names of the columns that the source has, so that they may have any type.
 
     Raises:
         UserError: a column has another type, or a value that must exist is null.
     """
     for name in table.column_names:
-        if config == "default" and name != "row_id":
+        if name in of_source:
             continue
         own_label = name == "label" and config in _OWN
         noun, fits = ("integers", _is_integer) if own_label else _kind(name)
@@ -60,11 +86,25 @@ def check_column_types(table: pa.Table, config: str) -> None:
                 f"column {name!r} of configuration {config!r} has the type {_short(column.type)}, which are not "
                 f"{noun}. Export the dataset again"
             )
-        if (name in _NEVER_NULL or own_label) and column.null_count:
+        never_null = name in _NEVER_NULL or own_label or (config == "attempts" and name in _NEVER_NULL_ATTEMPTS)
+        if never_null and column.null_count:
             raise UserError(
                 f"column {name!r} of configuration {config!r} has {column.null_count:,} rows without a value. Export "
                 "the dataset again"
             )
+        if name in _VECTORS and (longest := _longest(column)) > _LONGEST_VECTOR:
+            raise UserError(
+                f"column {name!r} of configuration {config!r} has lists of {longest:,} numbers, more than "
+                f"{_LONGEST_VECTOR:,}. Export the dataset again"
+            )
+
+
+def _longest(column: pa.ChunkedArray) -> int:
+    """Return the length of the longest list of a column."""
+    import pyarrow.compute as pc
+    import pyarrow.types as pt
+
+    return 0 if pt.is_null(column.type) else pc.max(pc.list_value_length(column)).as_py() or 0
 
 
 def check_image_type(column: pa.ChunkedArray, name: str) -> None:
@@ -91,7 +131,8 @@ def _kind(name: str) -> tuple[str, Callable[[pa.DataType], bool] | None]:
         (_INTEGERS, "integers", _is_integer),
         (_NUMBERS, "numbers", _is_number),
         (_TEXTS, "texts", _is_text),
-        (("embedding",), "lists of numbers", _is_list_of_numbers),
+        (_VECTORS, "lists of numbers", _is_list_of_numbers),
+        (_FLAGS, "flags", _is_flag),
     ):
         if name in names:
             return noun, fits
@@ -102,6 +143,12 @@ def _is_integer(kind: pa.DataType) -> bool:
     import pyarrow.types as pt
 
     return bool(pt.is_integer(kind) or pt.is_null(kind))
+
+
+def _is_flag(kind: pa.DataType) -> bool:
+    import pyarrow.types as pt
+
+    return bool(pt.is_boolean(kind) or pt.is_null(kind))
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from diffcore_hf.core.errors import innermost_cause
+from diffcore_hf.core.errors import VALUE_FAULTS, innermost_cause
 from diffcore_hf.core.manifest import Manifest
 from diffcore_hf.method.policies import FittedPolicy
 from diffcore_hf.publishing.audit.attempts import AttemptTally, audit_attempts
@@ -63,7 +63,7 @@ def _fitted(
         return None
     try:
         return fit_again(shards.manifest, references, classes, shards.augmented_split)
-    except (KeyError, TypeError, ValueError) as error:
+    except VALUE_FAULTS as error:
         findings.add("references: the filter cannot be fitted to them", innermost_cause(error))
         return None
 
@@ -103,10 +103,9 @@ def _audit_planned(shards: Shards, classes: ClassTable, checks: RowChecks) -> No
     if counts["planned"] != copies * len(checks.planned):
         place = f"configuration default has {copies * len(checks.planned)}"
         checks.findings.add(f"diffcore.json counts {counts['planned']} planned units", place)
-    units = [(row_id, copy) for row_id in checks.planned for copy in range(copies)]
-    statuses = [checks.statuses.of(unit) for unit in units]
-    if None not in statuses:
-        for kind, where in count_faults(Counter(map(str, statuses)), counts):
+    statuses = checks.statuses.count(checks.planned, copies)
+    if statuses is not None:
+        for kind, where in count_faults(statuses, counts):
             checks.findings.add(kind, where)
 
 

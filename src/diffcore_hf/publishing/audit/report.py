@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from diffcore_hf.core.terminal_text import visible
+
 
 @dataclass
 class Verification:
@@ -15,6 +17,10 @@ class Verification:
     """Published values that are wrong or cannot be checked."""
     notes: list[str] = field(default_factory=list)
     """Edited sections of the card, and files that diffcore-hf did not write."""
+
+    def in_lines(self) -> Verification:
+        """Return the same faults and notes, in which names and values from the dataset cannot break a line."""
+        return Verification([visible(fault) for fault in self.faults], [visible(note) for note in self.notes])
 
 
 def what_is_correct(options: Mapping[str, Any]) -> str:

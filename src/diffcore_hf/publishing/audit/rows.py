@@ -150,7 +150,9 @@ def _audit_columns(shards: Shards, checks: RowChecks) -> None:
             columns = [prefix + name for name in added]
             images = [shards.image, f"{prefix}generated"] if shards.images else []
             for table in shards.read(path, list(dict.fromkeys([*columns, shards.label, *images]))):
-                rows: list[_DefaultRow] = table.select(columns).rename_columns(added).to_pylist()
+                own = table.select(columns).rename_columns(added)
+                check_column_types(own, "default")
+                rows: list[_DefaultRow] = own.to_pylist()
                 ids = [row["row_id"] for row in rows]
                 for row in rows if shards.target_columns else ():
                     if _target_of(row) != tally.label_of((row["row_id"], 0)):
@@ -276,7 +278,7 @@ def _tables(shards: Shards, columns: Sequence[str]) -> Iterator[tuple[str, pa.Ta
     for split in sorted(splits, key=lambda name: name == shards.augmented_split):
         for path in splits[split]:
             for table in shards.read(path, list(dict.fromkeys(names))):
-                check_column_types(table, "default")
+                check_column_types(table, "default", (shards.image, shards.label))
                 yield split, table
 
 

@@ -42,7 +42,7 @@ class Shards:
         names = [*columns, image] if image and self.images else list(columns)
         for path in self.paths(config):
             for table in self.read(path, names):
-                check_column_types(table, config)
+                check_column_types(table, config, (self.image, self.label) if config == "generated" else ())
                 yield table
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,22 @@ class Statuses:
         if len(reasons) < self.max_attempts and self.tally.shown[unit] not in self.given_up:
             return "pending"
         return "failed" if all(reason == "crashed" for reason in reasons) else "exhausted"
+
+    def count(self, row_ids: Collection[str], copies: int) -> Counter[str] | None:
+        """Return the number of units of some rows by status; None if a status does not follow from the attempts.
+
+        A unit without an attempt has the status of its row. So the time does not depend on the number of copies.
+        """
+        rows = frozenset(row_ids)
+        with_attempts = [unit for unit in self.tally.reasons if unit[0] in rows and 0 <= unit[1] < copies]
+        statuses = [self.of(unit) for unit in with_attempts]
+        if None in statuses:
+            return None
+        counted = Counter(map(str, statuses))
+        others = Counter(unit[0] for unit in with_attempts)
+        for row_id in rows:
+            counted[str(self.of((row_id, -1)))] += copies - others[row_id]
+        return counted
 
 
 def count_faults(statuses: Mapping[str, int], counts: Mapping[str, Any]) -> list[tuple[str, str]]:

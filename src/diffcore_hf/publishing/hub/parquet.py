@@ -36,7 +36,7 @@ def read_columns(source: _Source, name: str, columns: Sequence[str]) -> pa.Table
 
     with _damage_as_user_error(name), pq.ParquetFile(source) as file:
         _check_columns(file.schema_arrow.names, name, columns)
-        return file.read(columns=list(columns), use_threads=False)
+        return _valid(file.read(columns=list(columns), use_threads=False))
 
 
 def read_batches(source: _Source, name: str, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
@@ -47,7 +47,7 @@ def read_batches(source: _Source, name: str, columns: Sequence[str], rows: int) 
     with _damage_as_user_error(name), pq.ParquetFile(source) as file:
         _check_columns(file.schema_arrow.names, name, columns)
         for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
-            yield pa.Table.from_batches([batch])
+            yield _valid(pa.Table.from_batches([batch]))
 
 
 def read_groups(source: _Source, name: str, column: str, rows: Collection[int]) -> Iterator[tuple[int, pa.Table]]:
@@ -113,10 +113,18 @@ def column_names(source: _Source, name: str) -> list[str]:
         return list(pq.read_schema(source).names)
 
 
+def _valid(table: pa.Table) -> pa.Table:
+    """Return the table if all its offsets and texts are valid. Parquet can contain texts that are not UTF-8."""
+    table.validate(full=True)
+    return table
+
+
 def _check_columns(existing: Sequence[str], name: str, columns: Sequence[str]) -> None:
     for column in columns:
         if column not in existing:
             raise UserError(f"{name} has no column {column!r}; its columns: {', '.join(existing)}. {_REMEDY}")
+        if existing.count(column) > 1:
+            raise UserError(f"{name} has {existing.count(column)} columns named {column!r}. {_REMEDY}")
 
 
 @contextmanager
