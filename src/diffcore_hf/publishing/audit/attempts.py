@@ -319,7 +319,7 @@ def _reason_fits(row: AttemptRow, recipe: Mapping[str, Any]) -> bool:
 
 
 def _similarities(embeddings: Sequence[Embedding], parents: Sequence[Embedding | None]) -> NDArray[np.float64]:
-    """Return the cosine similarity of each pair, (M,) float64; NaN where an embedding is missing or has another length."""
+    """Return the cosine similarity of each pair, (M,) float64; NaN for a missing or shorter embedding."""
     similarities = np.full(len(embeddings), np.nan)
     width = next((len(parent) for parent in parents if parent is not None), 0)
     indices, own, others = [], [], []
