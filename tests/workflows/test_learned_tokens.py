@@ -122,6 +122,27 @@ def test_a_source_that_grows_keeps_the_tokens_and_the_images(make, tmp_path, mon
     assert verify(str(tmp_path / "out")) == []
 
 
+def test_classes_with_opaque_names_are_named_by_their_tokens_alone(make, tmp_path):
+    photos = write_photos(tmp_path / "photos", [3, 3])
+    (photos / "red_fox").rename(photos / "017")
+    (photos / "green_frog").rename(photos / "n01440764")
+    keys = {"source": str(photos), "strategy": TOKENS, "filter.policy": {"name": "all"}, "max_attempts": 1, "limit": 2}
+    with pytest.raises(UserError, match="class '017' is an opaque id"):
+        augment.prepare(make(tmp_path / "other", **keys | {"strategy": "text_to_image"}))
+    go(make(tmp_path / "out", **keys))
+    kept = [row for row in rows(tmp_path / "out") if row["status"] == "kept"]
+    assert len(kept) == 2
+    assert all(f"a <c{row['label']}>" in row["prompt"] for row in kept)
+    assert verify(str(tmp_path / "out")) == []
+    (photos / "099").mkdir()
+    for index in range(3):
+        (photos / "099" / f"{index}.jpg").write_bytes(picture(4, index))
+    with pytest.raises(UserError, match=r"class '099' is an opaque id.*--source\.label_names"):
+        augment.prepare(make(tmp_path / "out", **keys))
+    named = {"path": str(photos), "label_names": {"099": "a sea lion"}}
+    augment.prepare(make(tmp_path / "out", **keys | {"source": named}))
+
+
 def test_an_interrupted_learning_continues_and_gives_the_same_dataset(out, make, tmp_path, monkeypatch):
     monkeypatch.setattr(token_training, "CHECKPOINT_STEPS", 1)
     draw, calls = token_training.draw_step, []

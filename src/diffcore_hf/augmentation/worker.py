@@ -320,7 +320,7 @@ class Worker:
             yield {
                 "row_id": self.plan.source_ids[row],
                 "label": label,
-                "class_name": texts.names[label],
+                "class_name": texts.description(label),
                 "word": texts.word(label),
                 SOURCE_IMAGE: image,
             }

@@ -67,3 +67,8 @@ def policy_parameters(policy: PolicyConfig) -> dict[str, Any]:
         if given is not None:
             parameters[name] = given
     return parameters
+
+
+def reads_class_names(policy: PolicyConfig) -> bool:
+    """Return whether the policy compares images with captions that contain the names of the classes."""
+    return policy.name == "text_softmax" or policy_parameters(policy).get("by") == "text"

@@ -238,8 +238,8 @@ class Strategy(ABC):
         so that a strategy can resume from its own checkpoints.
 
         Args:
-            references: the drawn real images, each with row_id, label, class_name, word (the text that prompts use for
-                the class) and source_image.
+            references: the drawn real images, each with row_id, label, class_name (the noun of the kind, if the name
+                is an opaque id), word (the text that prompts use for the class) and source_image.
             folder: the folder for the files.
         """
         raise NotImplementedError(f"{type(self).__name__} has a preparation() but no prepare()")

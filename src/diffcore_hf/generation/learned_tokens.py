@@ -54,7 +54,8 @@ class LearnedTokensStrategy(PipelineStrategy):
         batch: number of references in a step.
         rate: learning rate.
         per: all: one training for all classes. class: a training for each class, each with `steps` steps.
-        initial: text whose embedding is the first value of a token. {label} is the name of the class.
+        initial: text whose embedding is the first value of a token. {label} is the name of the class, or the noun of
+            the kind for an opaque name.
         caption: prompt of a reference. {label} is the token.
         token: letters of each token, before the number of the class.
         seed: seed of the training.

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import PRESETS
 from diffcore_hf.config.kinds import KINDS, TEMPLATES
+from diffcore_hf.config.policy import PolicyConfig, reads_class_names
+from diffcore_hf.config.yaml_text import map_in_shell
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.method.prompts import (
     contexts_of,
     negative_prompts,
     negatives_of,
+    opaque_classes,
     prompt_names,
     render_prompt,
     template_fields,
@@ -47,6 +51,8 @@ class PromptTexts:
     words: tuple[str, ...] = ()
     """The text for {label} of each class in the prompts of generated images, such as learned tokens. If it is empty,
     the prompts use `names`. Captions always use `names`."""
+    opaque: frozenset[int] = frozenset()
+    """Indices of the classes whose names are opaque ids. Prompts name such a class by its word."""
 
     def prompt_pair(self, label: int, context: str, fields: Mapping[str, str]) -> tuple[str, str | None]:
         """Returns P_c and P_n of one class in one context.
@@ -62,6 +68,10 @@ class PromptTexts:
     def word(self, label: int) -> str:
         """Returns the text for {label} of a class in the prompts of generated images."""
         return (self.words or self.names)[label]
+
+    def description(self, label: int) -> str:
+        """Returns a text that describes a class. For an opaque name it is the noun of the kind, or `object`."""
+        return self.names[label] if label not in self.opaque else self.noun or "object"
 
     def captions(self) -> list[str]:
         """Returns the caption of each class without a context, for ranking by text (ranking.py)."""
@@ -80,18 +90,23 @@ def make_prompt_texts(recipe: Recipe, names: Sequence[str], words: Mapping[str, 
     """Returns the prompt texts of a recipe for the classes of a dataset.
 
     Args:
-        recipe: the recipe; its `source`, `kind`, `prompts` and `model.gamma` are used.
+        recipe: the recipe; its `source`, `kind`, `prompts`, `model.gamma` and `filter.policy` are used.
         names: the K class names of the source.
         words: the text for {label} in the prompts of some classes, by the name of the class.
 
     Raises:
-        UserError: a class name is an opaque id, a map has a key that is not a class, or a negative term of the user
-            contradicts a label or a context.
+        UserError: the name of a class without a word is an opaque id, or that of any class if the policy compares
+            images with names. Or a map has a key that is not a class, or a negative term of the user contradicts a
+            label or a context.
     """
     template = TEMPLATES.get(recipe.prompts.template, recipe.prompts.template)
     contexts = contexts_of(recipe.prompts, recipe.kind)
     terms, builtin = negatives_of(recipe.prompts, recipe.kind)
-    names_in_prompts = prompt_names(names, recipe.source.label_names, recipe.prompts.label_descriptions)
+    label_names, words = recipe.source.label_names, words or {}
+    names_in_prompts = prompt_names(names, label_names, recipe.prompts.label_descriptions, words.keys())
+    opaque = opaque_classes(names, names_in_prompts, label_names)
+    if opaque and reads_class_names(recipe.filter.policy):
+        raise _opaque_caption(names[opaque[0]], recipe.filter.policy)
     negatives, removed = negative_prompts(terms, names_in_prompts, contexts, builtin)
     notes = [*gamma_note(recipe), *shared_names(names, names_in_prompts)]
     if removed:
@@ -106,6 +121,16 @@ def make_prompt_texts(recipe: Recipe, names: Sequence[str], words: Mapping[str, 
         notes=tuple(notes),
         backgrounds=backgrounds(contexts, recipe.kind),
         words=tuple(words.get(name, text) for name, text in zip(names, names_in_prompts, strict=True)) if words else (),
+        opaque=frozenset(opaque),
+    )
+
+
+def _opaque_caption(name: str, policy: PolicyConfig) -> UserError:
+    """Returns the error for a class with a word and an opaque name, whose caption the policy reads."""
+    other = "--filter.policy.name rank" if policy.name == "text_softmax" else "--filter.policy.by context_free"
+    return UserError(
+        f"class {name!r} is an opaque id, and the filter compares images with the names of the classes. Use {other}, "
+        f"or describe the class with --source.label_names {map_in_shell({name: 'a description'})}"
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 
 from diffcore_hf.config.augment import PromptsConfig
 from diffcore_hf.config.context_lists import CAPTIONS
@@ -67,7 +67,10 @@ def clean_label(name: str) -> str:
 
 
 def prompt_names(
-    names: Sequence[str], label_names: str | Mapping[str, str] = "clean", descriptions: Mapping[str, str] | None = None
+    names: Sequence[str],
+    label_names: str | Mapping[str, str] = "clean",
+    descriptions: Mapping[str, str] | None = None,
+    unread: Collection[str] = (),
 ) -> list[str]:
     """Returns the text for {label} in the prompts of each class, in the order of `names`.
 
@@ -75,15 +78,15 @@ def prompt_names(
         names: the dataset's class names.
         label_names: `clean`, `raw`, or a map old -> new. Names that are not in the map are cleaned.
         descriptions: a map from a class (its name in the dataset or in prompts) to the text that replaces it.
+        unread: the classes whose names no model reads. Such a name may be an opaque id.
 
     Raises:
-        UserError: a key matches no class or several classes, or the name of a class is an opaque id.
+        UserError: a key matches no class or several classes, or a name that a model reads is an opaque id.
     """
-    mapped = {} if isinstance(label_names, str) else dict(label_names)
-    for key in mapped:
+    for key in () if isinstance(label_names, str) else label_names:
         if key not in names:
             raise UserError(_no_such_class("source.label_names", key, names))
-    plain = [mapped.get(name) or (name if label_names == "raw" else clean_label(name)) for name in names]
+    plain = [_plain(name, label_names) for name in names]
     result = list(plain)
     for key, text in (descriptions or {}).items():
         matches = [i for i, name in enumerate(names) if name == key] or [i for i, n in enumerate(plain) if n == key]
@@ -95,15 +98,40 @@ def prompt_names(
                 f"prompts.label_descriptions names {key!r}, which matches {same}. Use the full name of the class"
             )
         result[matches[0]] = text
-    for name, cleaned, text in zip(names, plain, result, strict=True):
-        chosen_by_user = name in mapped or text != cleaned
-        if not chosen_by_user and _is_opaque(text):
+    for label in opaque_classes(names, result, label_names):
+        name = names[label]
+        if name not in unread:
             raise UserError(
                 f"class {name!r} is an opaque id, which does not describe the class. "
                 f"Describe the class with --source.label_names {map_in_shell({name: 'a description'})} "
                 "or with prompts.label_descriptions"
             )
     return result
+
+
+def opaque_classes(
+    names: Sequence[str], texts: Sequence[str], label_names: str | Mapping[str, str] = "clean"
+) -> list[int]:
+    """Returns the indices of the classes whose text in prompts is an opaque id. Texts that the user chose are left out.
+
+    Args:
+        names: the dataset's class names.
+        texts: the result of prompt_names for these names.
+        label_names: as in prompt_names.
+    """
+    return [
+        label
+        for label, (name, text) in enumerate(zip(names, texts, strict=True))
+        if (isinstance(label_names, str) or name not in label_names)
+        and text == _plain(name, label_names)
+        and _is_opaque(text)
+    ]
+
+
+def _plain(name: str, label_names: str | Mapping[str, str]) -> str:
+    """Returns the text of a class in prompts without its description. It is never empty unless the name is empty."""
+    mapped = None if isinstance(label_names, str) else label_names.get(name)
+    return mapped or (name if label_names == "raw" else clean_label(name) or name)
 
 
 def _is_opaque(text: str) -> bool:

@@ -107,6 +107,6 @@ def names_in_prompts(manifest: Manifest, names: Sequence[str]) -> list[str] | No
     recipe = manifest["recipe"]
     descriptions = (recipe.get("prompts") or {}).get("label_descriptions")
     try:
-        return prompt_names(names, recipe["source"].get("label_names", "clean"), descriptions)
+        return prompt_names(names, recipe["source"].get("label_names", "clean"), descriptions, unread=names)
     except (UserError, AttributeError, TypeError):
         return None
