@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,15 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from run_folders import go, manifest, published, rows
 
+from diffcore_hf.augmentation import summary
+from diffcore_hf.augmentation.figures import read_figures
 from diffcore_hf.augmentation.ledger import Ledger
+from diffcore_hf.augmentation.reasons import reason_counts
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.generation.base import Samples, Strategy
-from diffcore_hf.method.copies.closeness import BOUND
+from diffcore_hf.method.copies.closeness import BOUND, CLOSE_REASONS
+from diffcore_hf.workflows.closest_pairs import choose_pairs
+from diffcore_hf.workflows.export import read_decided
 
 
 def picture(seed):
@@ -78,6 +85,36 @@ def test_each_reason_is_given_and_published_with_the_closest_image(compared):
     assert "leak" in found["split"]
     assert "memorised" in found["training"]
     assert "copy" in found["counterpart"]
+
+
+def test_status_and_the_bar_count_the_reasons_that_are_published(compared, build):
+    counts = Counter(rows(compared.path, "attempts")["reason"][:])
+    assert {"leak", "memorised", "copy"} < set(counts)
+    assert read_figures(compared.private).reasons == counts
+    (compared.private / "figures.json").unlink()
+    go(build(compared.path), source())
+    assert read_figures(compared.private).reasons == counts
+
+
+def test_the_sheet_of_the_closest_pairs_is_published_and_the_card_and_the_summary_count_the_reasons(compared):
+    listed = {entry["path"] for entry in manifest(compared.path)["files"]}
+    assert "assets/closest_pairs.png" in listed
+    card = (compared.path / "README.md").read_text()
+    assert "](assets/closest_pairs.png)" in card
+    assert "**Comparisons with other images:** `leak`, `memorised`" in card
+    material = read_decided(compared.path)
+    counts = reason_counts(material)
+    text = summary.text(summary.summarise(material), seconds=1, images=1)
+    for reason in CLOSE_REASONS:
+        assert f"| `{reason}` | {counts[reason]} |" in card
+        assert f"{counts[reason]} {reason} (" in text
+    pairs = choose_pairs(material, 6)
+    reasons = [material.decisions.reason[attempt] for attempt, _ in pairs]
+    scores = [near.score for _, near in pairs]
+    assert 1 <= reasons.count("kept") <= counts["kept"]
+    assert set(CLOSE_REASONS) < set(reasons)
+    assert "kept" not in reasons[: 6 - reasons.count("kept")]
+    assert min(scores[: 6 - reasons.count("kept")]) >= BOUND > max(scores[6 - reasons.count("kept") :])
 
 
 def test_at_most_one_counterpart_of_a_class_shows_a_picture(compared):

@@ -74,7 +74,7 @@ class Decider:
         _check_recorded_reasons(run, attempts, self.checks)
         self.policy = policies.fit(run.recipe.filter.policy, self.embeddings, run.recipe.seed)
         self._unit_of = {plan.key(unit): unit for unit in range(len(plan))}
-        self._checker = Checker(self.units, run.review.verdicts, self.checks, self.comparisons.reasons)
+        self._checker = self._new_checker()
         self._counts: Counter[str] = Counter()
         self._tallied = 0
         self._schedule: Schedule | None = None
@@ -103,9 +103,12 @@ class Decider:
         schedule.leave_out(np.flatnonzero(self._left_out))
         self._schedule, self._tallied = schedule, 0
         self._counts.clear()
-        self._checker = Checker(self.units, self.run.review.verdicts, self.checks, self.comparisons.reasons)
+        self._checker = self._new_checker()
         self.take_new()
         return schedule
+
+    def _new_checker(self) -> Checker:
+        return Checker(self.units, self.run.review.verdicts, self.checks, self.comparisons.reasons)
 
     def leave_out(self, suspended: Collection[Item]) -> None:
         """Exclude suspended units (crashes.py) from further attempts. Items that have facts are not suspended."""
@@ -135,10 +138,18 @@ class Decider:
         ]
 
     def correct(self, schedule: Schedule) -> None:
-        """Pass the exact decisions to a schedule. They differ from its own only if images are equal or compared."""
+        """Pass the exact decisions to a schedule. They differ from its own only if images are equal or compared.
+
+        If images are compared, the counts of `take_new` become exact too.
+        """
         if self._has_duplicates or self.comparisons:
+            self.take_new()
             attempts, _, decisions = self._decided()
             schedule.correct(decisions, attempts.units, attempts.attempts)
+            if self.comparisons:
+                self._checker = self._new_checker()
+                self._checker.resume(attempts, decisions.counterpart)
+                self._counts = Counter(decisions.reason.tolist())
 
     def refreshed(self) -> Decider:
         """Return this object if it has all parts about attempts that exist now; otherwise read all facts again."""

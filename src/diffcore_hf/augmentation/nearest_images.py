@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from diffcore_hf.augmentation.material import Material
+from diffcore_hf.method.checks import KEPT
+from diffcore_hf.method.copies.closeness import BOUND, COPY, LEAK, MEMORISED
 
 SPLIT, TRAINING, COUNTERPART = "split", "training", "counterpart"
 """Kinds of the nearest image: a row of another split or a held-out row, an augmented row, or an earlier counterpart."""
+
+
+KIND_OF = {LEAK: SPLIT, MEMORISED: TRAINING, COPY: COUNTERPART}
+"""Reason of a rejection -> kind of the image that gave the reason."""
 
 
 class Nearest(NamedTuple):
@@ -21,7 +27,10 @@ class Nearest(NamedTuple):
 
 
 def nearest_of(material: Material, attempt: int) -> Nearest | None:
-    """Return the image that is closest to an attempt; None if it was not compared."""
+    """Return the image that is closest to an attempt; None if it was not compared.
+
+    For an image that was rejected as leak, memorised or copy, it is the closest image of the kind that gave the reason.
+    """
     comparison = material.attempts.comparison(attempt)
     if comparison is None:
         return None
@@ -34,7 +43,16 @@ def nearest_of(material: Material, attempt: int) -> Nearest | None:
     if copied is not None:
         row_id, _ = material.plan.key(int(material.attempts.units[copied.attempt]))
         found.append(Nearest(row_id, COUNTERPART, copied.score))
-    return max(found, key=lambda near: near.score, default=None)
+    own = [near for near in found if near.kind == KIND_OF.get(str(material.decisions.reason[attempt]))]
+    return max(own or found, key=lambda near: near.score, default=None)
+
+
+def shows_unpublished(material: Material, attempt: int) -> bool:
+    """Return whether a rejected image shows the picture of an original, and originals are not published."""
+    if material.recipe.include_originals or material.decisions.reason[attempt] == KEPT:
+        return False
+    near = nearest_of(material, attempt)
+    return near is not None and near.kind != COUNTERPART and near.score >= BOUND
 
 
 def nearest_columns(material: Material, window: Sequence[int]) -> dict[str, list[Any]]:

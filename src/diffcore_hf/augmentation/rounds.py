@@ -151,9 +151,15 @@ class _Collection:
         while True:
             if message := self._generate(work, decider):
                 return message
-            if not decider.comparisons or not self._comparing.complete(decider):
+            if not decider.comparisons:
                 return None
+            self._bar.describe("compares images")
+            is_new = self._comparing.complete(decider)
             work.compared()
+            self._bar.describe(progress_text(decider.take_new()))
+            self._figures.write(work.figures, now=True)
+            if not is_new:
+                return None
 
     def _generate(self, work: AttemptWork, decider: Decider) -> str | None:
         """Generate everything that is due, and return why the run stopped early; None: it did not."""

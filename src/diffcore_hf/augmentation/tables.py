@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from diffcore_hf.augmentation.arrow_tables import arrow_table, finite_or_none, image_cell, number_or_none, windows
 from diffcore_hf.augmentation.material import Material
-from diffcore_hf.augmentation.nearest_images import nearest_columns
+from diffcore_hf.augmentation.nearest_images import nearest_columns, shows_unpublished
 from diffcore_hf.augmentation.originals import original_rows
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.source.labels import UNLABELLED
@@ -198,9 +198,16 @@ def attempts_features(material: Material) -> Features:
 
 
 def _published_images(material: Material, window: Sequence[int]) -> list[dict[str, Any] | None]:
-    """Returns the images of attempts as they are published. Rejected images are included only if the recipe says so."""
+    """Returns the images of attempts as they are published. Rejected images are included only if the recipe says so.
+
+    Rejected images that show the picture of an unpublished original are never included.
+    """
     reason, all_images = material.decisions.reason, material.recipe.include_rejected
-    shown = [position for position, attempt in enumerate(window) if all_images or reason[attempt] == "kept"]
+    shown = [
+        position
+        for position, attempt in enumerate(window)
+        if reason[attempt] == "kept" or (all_images and not shows_unpublished(material, attempt))
+    ]
     images: list[dict[str, Any] | None] = [None] * len(window)
     contents = material.images([window[position] for position in shown])
     for position, content in zip(shown, contents, strict=True):

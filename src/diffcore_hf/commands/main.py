@@ -139,6 +139,8 @@ def _augment(command: Command, grace: float) -> int:
         return 128 + result.signal if result.signal is not None else 0
     print(f"\n{path}/assets/contact_sheet.png shows real and generated images side by side")
     print(f"{path}/assets/similarity.png shows the similarities of these images")
+    if result.recipe.filter.compare:
+        print(f"{path}/assets/closest_pairs.png shows the generated images that are closest to another image")
     print(f"python -c \"from datasets import load_dataset; print(load_dataset('{path}'))\" reads the dataset")
     if result.signal is not None:
         print(f"\n{_signal_line(result)}", flush=True)

@@ -126,6 +126,16 @@ class Checker:
                 self._images.add(sha256)
         return np.array(reasons, np.object_)
 
+    def resume(self, attempts: AttemptFacts, counterpart: Ints) -> None:
+        """Continues after the decisions about earlier attempts.
+
+        Args:
+            attempts: the attempts that are decided.
+            counterpart: (U,) int64: as the attribute `counterpart`.
+        """
+        self.counterpart = counterpart.copy()
+        self._images.update(sha256 for sha256 in attempts.image_sha256 if sha256 is not None)
+
     def _is_copy(self, attempts: AttemptFacts, row: int) -> bool:
         """Returns whether the image of an attempt copies an earlier counterpart of its class."""
         comparison = attempts.comparison(row)

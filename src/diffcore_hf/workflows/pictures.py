@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from diffcore_hf.augmentation.material import Material
+from diffcore_hf.augmentation.nearest_images import shows_unpublished
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.source.hashes import image_cells
 from diffcore_hf.augmentation.summary import Summary
@@ -48,7 +49,7 @@ def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) 
     for attempt, unit, cell, content in zip(attempts, units, cells, generated, strict=True):
         similarity = float(material.decisions.similarity[attempt])
         tile = Tile(
-            real=_bytes(cell, material.source.files),
+            real=sheet_bytes(cell, material.source.files),
             generated=content,
             name=plan.prompt_texts.names[unit.target_label],
             context=_context(plan.prompt_texts.names, unit),
@@ -66,7 +67,7 @@ def _context(names: Sequence[str], unit: Unit) -> str:
     return ", ".join(text for text in (f"from {names[unit.label]}", unit.context) if text)
 
 
-def _bytes(cell: Mapping[str, Any] | None, files: ImageFiles) -> bytes | None:
+def sheet_bytes(cell: Mapping[str, Any] | None, files: ImageFiles) -> bytes | None:
     """Returns the encoded bytes of a real image; a small copy of a large one, because a sheet holds several."""
     try:
         content = read_bytes(cell, files) if cell else None
@@ -78,10 +79,11 @@ def _bytes(cell: Mapping[str, Any] | None, files: ImageFiles) -> bytes | None:
 
 
 def contact_sheet(material: Material) -> bytes:
-    """Draws a balanced choice of attempts, kept and rejected, as PNG."""
+    """Draws a balanced choice of attempts, kept and rejected, as PNG. Pictures of unpublished images are left out."""
     plan = material.plan
     unit_of = material.attempts.units
     order = np.lexsort((material.attempts.attempts, unit_of)).tolist()
+    order = [attempt for attempt in order if not shows_unpublished(material, attempt)]
     described = [
         (
             plan.prompt_texts.names[plan.shown[unit_of[attempt]]],

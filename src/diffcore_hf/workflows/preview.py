@@ -9,6 +9,7 @@ from typing import Any
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, write_atomic
 from diffcore_hf.workflows import pictures
+from diffcore_hf.workflows.closest_pairs import closest_pairs
 from diffcore_hf.workflows.export import read_decided
 
 
@@ -65,6 +66,7 @@ def preview(
             "contact_sheet.png": pictures.contact_sheet(material),
             "similarity.png": pictures.histogram(material),
             "similarity_by_class.png": pictures.class_histograms(material),
+            **closest_pairs(material),
         }
     folder = Folder(out).private / "preview"
     for name, content in contents.items():

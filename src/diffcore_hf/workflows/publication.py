@@ -23,6 +23,7 @@ from diffcore_hf.publishing.card.dataset_card import CardFacts, configs_in_order
 from diffcore_hf.publishing.card.recorded import card_facts
 from diffcore_hf.publishing.card.text import merge_free_sections
 from diffcore_hf.workflows import pictures
+from diffcore_hf.workflows.closest_pairs import closest_pairs
 from diffcore_hf.workflows.decided_again import recorded_captions
 from diffcore_hf.workflows.describe import described_tables
 from diffcore_hf.workflows.signing import remove_old_signatures
@@ -49,6 +50,8 @@ def _publish(material: Material, folder: Folder, layout: str, summary: Summary, 
     assets.mkdir()
     (assets / "contact_sheet.png").write_bytes(pictures.contact_sheet(material))
     (assets / "similarity.png").write_bytes(pictures.histogram(material))
+    for name, picture in closest_pairs(material).items():
+        (assets / name).write_bytes(picture)
     source, resolution = material.source, material.run.resolution
     content = manifest(
         shards,

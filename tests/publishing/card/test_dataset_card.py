@@ -189,6 +189,16 @@ def test_a_card_does_not_mention_absent_pictures_and_values():
     )
 
 
+def test_the_card_states_which_other_images_had_an_effect():
+    manifest = example_manifest()
+    manifest["recipe"]["filter"]["compare"] = ["leak", "copy"]
+    manifest["files"].append({"path": "assets/closest_pairs.png", "size": 1, "sha256": "0" * 64})
+    card = render_card(example_facts(manifest=manifest))
+    assert "](assets/closest_pairs.png)" in card
+    assert "**Comparisons with other images:** `leak`, `copy`." in card
+    assert "their real images decide only about the reason `leak`" in card
+
+
 def test_guidance_is_given_in_the_terms_of_diffusers():
     assert "gamma = 2 in Eq. 4 of the paper; in diffusers this is `guidance_scale = 3.0`" in render_card(
         example_facts()

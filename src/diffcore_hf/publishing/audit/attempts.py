@@ -24,7 +24,7 @@ from diffcore_hf.method.checks import CHECKS, DUPLICATE
 from diffcore_hf.method.soft_labels import target_weight
 from diffcore_hf.method.thresholds import row_cosines
 from diffcore_hf.publishing.audit.findings import Findings
-from diffcore_hf.publishing.audit.nearest import NEAREST, nearest_faults
+from diffcore_hf.publishing.audit.nearest import NEAREST, nearest_faults, shows_original
 from diffcore_hf.publishing.audit.prompts import ExpectedPrompts
 from diffcore_hf.publishing.audit.references import Embedding, ReferenceTable, embeddings_of
 from diffcore_hf.publishing.audit.shards import Shards, image_bytes
@@ -160,7 +160,7 @@ def audit_attempts(
     columns += [name for name in ("strength", *NEAREST) if name in existing]
     has_nearest = existing.issuperset(NEAREST)
     empty: dict[str, Any] = dict.fromkeys((*TARGET_COLUMNS, "strength"))
-    order, images = _Order(references), _Images()
+    order, images, originals = _Order(references), _Images(), shards.manifest.get("originals", True)
     for table in shards.batches("attempts", [*columns, "embedding"], "image"):
         rows: list[Any] = [{**empty, **row} for row in table.select(columns).to_pylist()]
         parents = [references.embeddings.get(row["row_id"]) for row in rows]
@@ -175,14 +175,15 @@ def audit_attempts(
             faults += order.faults(row)
             if has_nearest:
                 heldout = shards.manifest["counts"]["heldout"] > 0
-                faults += nearest_faults(row, references, shards.augmented_split, heldout=heldout)
+                faults += nearest_faults(row, references, shards.augmented_split, recipe, heldout=heldout)
             if row["label"] != references.labels.get(row["row_id"]):
                 faults.append("the label is not the class of the row")
             if shards.images and row["reason"] == "kept" and image is None:
                 faults.append("the image of a kept attempt is missing")
             for fault in faults:
                 findings.add(f"attempts: {fault}", where)
-            images.add(row, where, has_image=image is not None)
+            may_be_absent = not originals and shows_original(row)
+            images.add(row, where, has_image=None if may_be_absent else image is not None)
             tally.add(row, findings, where)
     if shards.images:
         images.report_missing(findings)
@@ -224,12 +225,12 @@ class _Images:
         self._equal: dict[str, list[tuple[str, str]]] = {}
         """Hash of an image -> pairs of reason and attempt."""
 
-    def add(self, row: AttemptRow, where: str, *, has_image: bool) -> None:
-        """Add an attempt."""
+    def add(self, row: AttemptRow, where: str, *, has_image: bool | None) -> None:
+        """Add an attempt. If `has_image` is None, it is not checked whether the image is published."""
         sha256, reason = row["image_sha256"], row["reason"]
         if sha256 is None:
             return
-        if reason != "kept":
+        if reason != "kept" and has_image is not None:
             self._rejected[has_image].append(where)
         self._equal.setdefault(sha256, []).append((reason, where))
 

@@ -24,6 +24,8 @@ from diffcore_hf.publishing.card.template import fill_template
 from diffcore_hf.publishing.card.text import Markdown, fenced
 
 CONTACT_SHEET, HISTOGRAM = "assets/contact_sheet.png", "assets/similarity.png"
+CLOSEST_PAIRS = "assets/closest_pairs.png"
+"""The sheet of the generated images that are closest to another image; only a run with `filter.compare` has it."""
 CLAIM = "<!-- originals -->"
 """Marks where `with_claim` puts the publisher's statement."""
 _MAX_CLASSES, _MAX_NAMES, _MAX_EXAMPLES, _MAX_NEGATIVES = 15, 40, 6, 3
@@ -147,6 +149,7 @@ def _files_view(facts: CardFacts, split: str, originals: bool) -> dict[str, Any]
     return {
         "contact_sheet": CONTACT_SHEET if CONTACT_SHEET in published else None,
         "histogram": HISTOGRAM if HISTOGRAM in published else None,
+        "closest_pairs": CLOSEST_PAIRS if CLOSEST_PAIRS in published else None,
         "snippet": code_blocks.loading_code(
             split, facts.columns_prefix, layout, manifest["configs"], drawn_classes=draws_classes(manifest)
         ),
