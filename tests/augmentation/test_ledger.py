@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +13,14 @@ import pytest
 from datasets import Dataset
 
 from diffcore_hf.augmentation import image_spool as image_spools
-from diffcore_hf.augmentation.facts import Facts, embedding_rows
+from diffcore_hf.augmentation.facts import Facts
 from diffcore_hf.augmentation.image_spool import image_spool
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.part_files import (
     CLASSES,
     REFERENCES,
     DamagedPart,
+    embedding_rows,
     facts_digest,
     read_facts,
     read_images,
@@ -270,6 +272,19 @@ def test_embeddings_are_read_bit_for_bit_as_they_were_written(ledger):
     assert facts.embeddings[0].dtype == np.float16
     assert facts.embeddings[0].tobytes() == finite.tobytes()
     assert read_facts(path, "r0")["embedding"].type == pa.list_(pa.float16())
+
+
+def test_hashes_are_sliced_like_a_list_and_embeddings_exist_by_index():
+    facts = Facts.empty(wanted_inputs)
+    table = pa.concat_tables([attempts((f"a{i}", 0, 0), image=None if i % 3 else b"%d" % i) for i in range(6)])
+    missing = attempts(("b", 0, 0), embedding=None)
+    assert facts.embeddings.exist(np.array([-1])).tolist() == [False]
+    facts.add(Path("x"), pa.concat_tables([table, missing]), is_reference=False)
+    each = [facts.sha256[index] for index in range(7)]
+    assert [sha256 is None for sha256 in each] == [False, True, True, False, True, True, False]
+    for part in (slice(None), slice(2, None), slice(1, 3), slice(None, None, 2), slice(None, None, -1), slice(5, 2)):
+        assert facts.sha256[part] == each[part]
+    assert facts.embeddings.exist(np.array([0, -1, 6, 5])).tolist() == [True, False, False, True]
 
 
 def test_null_rows_of_an_embedding_column_are_empty_arrays():

@@ -1,5 +1,7 @@
 """Tests of the checks: their order, the checks that an accept overrides, and an added check."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,12 @@ def candidate(**facts):
         "policy_reason": None,
     }
     return Candidate(**(defaults | facts))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.reason)
+def test_a_check_of_the_package_uses_only_facts_by_which_the_checker_stores_its_reasons(check):
+    facts = SimpleNamespace(recorded=None, accepted=None, duplicate=False, policy_reason=None, close=frozenset())
+    assert check.rejects(facts) is False
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def decided(units, attempts, max_attempts=3, review=None):
 
 
 CRASH = ("crashed: out of memory", None)
+NEVER = checks.Check("never", "no image is rejected", "never", lambda candidate: False)
 
 
 @pytest.mark.parametrize(
@@ -266,6 +267,11 @@ def test_decisions_of_random_facts_are_consistent(case):
         assert set(words[kept + 1 :]) <= {""}
         assert decisions.counterpart[unit] == (own_attempts[kept][1] if kept < len(words) else -1)
     assert [bool(word) for word in decisions.reason] == decisions.decided.tolist()
+
+    # A check of the recipe makes the checker test every attempt, and not each combination of facts once.
+    tested = (*checks.CHECKS, NEVER)
+    each = decide(units, facts(*rows), FIXED, max_attempts=3, review=review, checks=tested)
+    assert each.reason.tolist() == decisions.reason.tolist()
 
     order = list(range(len(rows)))
     random.shuffle(order)

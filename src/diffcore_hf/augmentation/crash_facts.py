@@ -45,8 +45,7 @@ def record_suspended(run: Run) -> int:
 
 def _attempts(run: Run, keys: Sequence[UnitKey], number: int) -> pa.Table:
     """Return facts about crashed attempts. Units that the plan does not contain are left out."""
-    unit_of = {run.plan.key(unit): unit for unit in range(len(run.plan))}
-    units = [unit_of[key] for key in keys if key in unit_of]
+    units = [run.plan.unit_of[key] for key in keys if key in run.plan.unit_of]
     features = schema.attempt_facts()
     missing = dict.fromkeys((schema.GENERATED_IMAGE, "image_sha256", "embedding"), [None] * len(units))
     names = [name for name in features if name not in (*missing, "inputs", "reason")]

@@ -56,7 +56,8 @@ class Decider:
         captions = captions_of(plan.prompt_texts.captions(), known)
         contexts = captions_of(plan.prompt_texts.context_captions(), known)
         self.width = references.width() or (1 if captions is None else captions.shape[1])
-        unreadable = {row_id for (row_id, _, _), index in references.keys.items() if references.reasons[index]}
+        facts = zip(references.keys, references.reasons, strict=True)
+        unreadable = {row_id for (row_id, _, _), reason in facts if reason}
         self.units = filtration.Units(
             row_ids=plan.row_ids,
             copies=plan.copies,
@@ -73,13 +74,15 @@ class Decider:
         self.checks = checks_of(run.recipe.filter.checks)
         _check_recorded_reasons(run, attempts, self.checks)
         self.policy = policies.fit(run.recipe.filter.policy, self.embeddings, run.recipe.seed)
-        self._unit_of = {plan.key(unit): unit for unit in range(len(plan))}
         self._checker = self._new_checker()
         self._counts: Counter[str] = Counter()
         self._tallied = 0
         self._schedule: Schedule | None = None
         self._has_duplicates = False
         self._left_out = np.zeros(len(plan), np.bool_)
+        parents = [references.keys.get((row_id, 0, 0), -1) for row_id in plan.row_ids]
+        self._parents = np.array(parents, np.int64)
+        """(U,) int64: index of the fact about the real image of each unit; -1: there is none."""
         self.leave_out(read_suspects(run.folder.private).suspended)
 
     @classmethod
@@ -114,15 +117,16 @@ class Decider:
         """Exclude suspended units (crashes.py) from further attempts. Items that have facts are not suspended."""
         missing = self._without_facts(suspended)
         rows = {row_id for kind, (row_id, _) in missing if kind == REFERENCES}
-        units = [self._unit_of[key] for kind, key in missing if kind != REFERENCES and key in self._unit_of]
-        units += [unit for unit, row_id in enumerate(self.run.plan.row_ids) if row_id in rows] if rows else []
+        plan = self.run.plan
+        units = [plan.unit_of[key] for kind, key in missing if kind != REFERENCES and key in plan.unit_of]
+        units += [unit for unit, row_id in enumerate(plan.row_ids) if row_id in rows] if rows else []
         self._left_out[units] = True
         if self._schedule is not None:
             self._schedule.leave_out(np.flatnonzero(self._left_out))
 
     def is_suspect(self, due: Due, alone: Collection[Item]) -> NDArray[np.bool_]:
         """Return (n,) bool: whether each item that is due has to be computed alone (crashes.py)."""
-        wanted = {(_number(kind), self._unit_of.get(key)) for kind, key in alone if kind != REFERENCES}
+        wanted = {(_number(kind), self.run.plan.unit_of.get(key)) for kind, key in alone if kind != REFERENCES}
         if not wanted:
             return np.zeros(len(due), np.bool_)
         items = zip(due.rounds.tolist(), due.positions.tolist(), strict=True)
@@ -182,10 +186,8 @@ class Decider:
         if self._tallied == len(self.attempts):
             return self._counts
         attempts, _ = self._attempt_facts(self._tallied)
-        keys = [
-            (*self.run.plan.key(unit), int(number))
-            for unit, number in zip(attempts.units, attempts.attempts, strict=True)
-        ]
+        units, numbers = attempts.units.tolist(), attempts.attempts.tolist()
+        keys = [(*self.run.plan.key(unit), number) for unit, number in zip(units, numbers, strict=True)]
         verdicts = self.policy.verdicts(self.units.labels[attempts.units], attempts.embeddings, attempts.parents, keys)
         rows = np.arange(len(keys))
         if self._schedule is not None:
@@ -217,11 +219,11 @@ class Decider:
 
     def not_compared(self) -> list[tuple[AttemptKey, str, Location]]:
         """Return the key, the hash and the location of each image that is not compared yet, in plan order."""
-        facts = self.attempts
+        facts, unit_of, most = self.attempts, self.run.plan.unit_of, self.run.recipe.max_attempts
         missing = [
-            (self._unit_of[key[:2]], key, index)
+            (unit_of[key[:2]], key, index)
             for key, index in facts.since(0)
-            if key[:2] in self._unit_of and key[2] < self.run.recipe.max_attempts and not self._is_compared(key, index)
+            if key[:2] in unit_of and key[2] < most and not self._is_compared(key, index)
         ]
         found = [(key, facts.sha256[index], facts.locations[index]) for _, key, index in sorted(missing)]
         return [(key, sha256, location) for key, sha256, location in found if sha256 is not None]
@@ -307,24 +309,27 @@ class Decider:
             since: index of the first fact to return.
             compared: leave out images that are not compared yet.
         """
-        selected = [
-            (self._unit_of[row_id, copy], attempt, index)
-            for (row_id, copy, attempt), index in self.attempts.since(since)
-            if (row_id, copy) in self._unit_of and attempt < self.run.recipe.max_attempts
-            if not compared or self._is_compared((row_id, copy, attempt), index)
-        ]
-        units, numbers, indices = np.array(selected, np.int64).reshape(-1, 3).T
-        parents = [self.references.keys.get((self.run.plan.row_ids[unit], 0, 0)) for unit in units]
-        facts = filtration.AttemptFacts(
+        facts, unit_of = self.attempts, self.run.plan.unit_of
+        keys = [key for key, _ in facts.since(since)]
+        units = np.array([unit_of.get(key[:2], -1) for key in keys], np.int64)
+        numbers = np.array([number for _, _, number in keys], np.int64)
+        indices = np.arange(since, since + len(keys))
+        selected = (units >= 0) & (numbers < self.run.recipe.max_attempts)
+        if compared and self.comparisons:
+            indexed = zip(keys, indices.tolist(), strict=True)
+            selected &= np.array([self._is_compared(key, index) for key, index in indexed], np.bool_)
+        units, numbers, indices = units[selected], numbers[selected], indices[selected]
+        positions, hashes = indices.tolist(), facts.sha256[since:]
+        attempts = filtration.AttemptFacts(
             units=units,
             attempts=numbers,
-            embeddings=self.attempts.matrix(indices, self.width),
-            parents=self.references.matrix(parents, self.width),
-            reasons=[self.attempts.reasons[index] for index in indices],
-            image_sha256=[self.attempts.sha256[index] for index in indices],
+            embeddings=facts.matrix(indices, self.width),
+            parents=self.references.matrix(self._parents[units], self.width),
+            reasons=[facts.reasons[index] for index in positions],
+            image_sha256=[hashes[index - since] for index in positions],
             comparisons=self._comparisons(units, numbers, indices),
         )
-        return facts, indices
+        return attempts, indices
 
     def _comparisons(self, units: Any, numbers: Any, indices: Any) -> list[Comparison | None] | None:
         """Return the comparison of each attempt; None if images are not compared."""

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from diffcore_hf.augmentation.ledger import Ledger
-from diffcore_hf.augmentation.part_files import REFERENCES, Location, keys_of
+from diffcore_hf.augmentation.part_files import REFERENCES, Location, embedding_rows, keys_of
 from diffcore_hf.core.schema import AttemptKey
 
 Wanted = Callable[[AttemptKey], str | None]
@@ -49,6 +49,14 @@ class Embeddings:
     def width(self) -> int:
         """Return the length of an embedding; 0 if no fact has an embedding."""
         return 0 if self._array is None else int(self._array.shape[1])
+
+    def exist(self, indices: np.ndarray) -> np.ndarray:
+        """Return (n,) bool: whether the fact at each index has an embedding; false for the index -1."""
+        has = np.zeros(len(self._has) + 1, np.bool_)
+        if self._array is not None:
+            has[:-1] = self._has
+        present: np.ndarray = has[indices]
+        return present
 
     def extend(self, rows: Sequence[np.ndarray] | np.ndarray, has: Sequence[bool]) -> None:
         """Add the embeddings of further facts.
@@ -127,7 +135,11 @@ class Hashes(Sequence[str | None]):
     def __getitem__(self, index: slice) -> list[str | None]: ...
     def __getitem__(self, index: int | slice) -> str | list[str | None] | None:
         if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
+            first, last, step = index.indices(len(self))
+            if step != 1:
+                return [self[position] for position in range(first, last, step)]
+            text = self._text[_HASH * first : _HASH * last].decode()
+            return [text[start : start + _HASH].rstrip(" ") or None for start in range(0, len(text), _HASH)]
         position = range(len(self))[index]
         return self._text[_HASH * position : _HASH * (position + 1)].rstrip(b" ").decode() or None
 
@@ -296,24 +308,3 @@ class Facts:
     def width(self) -> int:
         """Return the length of an embedding; 0 if no fact has an embedding."""
         return self.embeddings.width()
-
-
-def embedding_rows(column: pa.ChunkedArray) -> tuple[np.ndarray | list[np.ndarray], list[bool]]:
-    """Return the rows of a list<float16> column, and whether each row has an embedding.
-
-    Returns:
-        ((n, d) array, or n arrays if a row is null or the lengths differ, n flags). The array of a null row is empty.
-    """
-    combined = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    values = combined.values.to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
-    offsets = combined.offsets.to_numpy()
-    if not combined.null_count and len(combined):
-        width = int(offsets[1] - offsets[0])
-        if width and (offsets[1:] - offsets[:-1] == width).all():
-            return values[offsets[0] : offsets[-1]].reshape(len(combined), width), [True] * len(combined)
-    has = combined.is_valid().to_numpy(zero_copy_only=False).tolist()
-    rows = [
-        values[start:stop] if flag else values[:0]
-        for start, stop, flag in zip(offsets[:-1], offsets[1:], has, strict=True)
-    ]
-    return rows, has

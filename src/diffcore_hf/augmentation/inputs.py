@@ -13,18 +13,21 @@ image is the bytes of the image.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.augmentation.unit_images import UnitImages
 from diffcore_hf.config import digests
 from diffcore_hf.core import seeding
-from diffcore_hf.core.schema import UNIT_IMAGES, AttemptKey, UnitKey
+from diffcore_hf.core.schema import UNIT_IMAGES, AttemptKey
 
 if TYPE_CHECKING:
     from diffcore_hf.generation.base import Strategy
@@ -100,7 +103,7 @@ class Inputs:
 
     def of_attempt(self, key: AttemptKey) -> str | None:
         """Return the digest for an attempt; None if its unit is not planned."""
-        unit = self._unit_of.get(key[:2])
+        unit = self.plan.unit_of.get(key[:2])
         return None if unit is None else self.of_unit(unit)
 
     def of_unit(self, unit: int) -> str:
@@ -109,11 +112,11 @@ class Inputs:
             digest = self._text_digest(unit)
         else:
             # The texts are equal for all units of a class in one context.
-            shared = int(self.plan.shown[unit]), int(self.plan.contexts[unit]), *self._draws(unit)
-            if shared not in self._shared:
-                self._shared[shared] = self._text_digest(unit)
-            digest = self._shared[shared]
-        hashes = [self.images.sha256(name, unit) for name in UNIT_IMAGES if name in self.strategy.reads]
+            shared = self._shown[unit], self._contexts[unit], *(self._draws(unit) if self._has_draws else ())
+            if (known := self._shared.get(shared)) is None:
+                known = self._shared[shared] = self._text_digest(unit)
+            digest = known
+        hashes = [self.images.sha256(name, unit) for name in self._image_names]
         return seeding.digest("image", digest, *hashes).hex()[:32] if hashes else digest
 
     def of_reference(self, key: AttemptKey) -> str | None:
@@ -137,16 +140,32 @@ class Inputs:
         return UnitImages(self.source, self.plan, self.seed)
 
     @cached_property
+    def _image_names(self) -> tuple[str, ...]:
+        """The images of a unit that the strategy reads."""
+        return tuple(name for name in UNIT_IMAGES if name in self.strategy.reads)
+
+    @cached_property
+    def _shown(self) -> array[int]:
+        """Class that the image of each unit has to show. An element of an array is read faster than one of numpy."""
+        return array("q", self.plan.shown.astype(np.int64).tobytes())
+
+    @cached_property
+    def _contexts(self) -> array[int]:
+        """Index of the context of each unit."""
+        return array("q", self.plan.contexts.astype(np.int64).tobytes())
+
+    @cached_property
+    def _has_draws(self) -> bool:
+        """Whether the units of a class in one context can have different draws."""
+        return len(self.plan) > 0 and bool(self._draws(0))
+
+    @cached_property
     def _labels(self) -> Any:
         return self.source.labels[self.source.config.split]
 
     @cached_property
     def _sha256(self) -> list[str | None]:
         return self.source.sha256[self.source.config.split]
-
-    @cached_property
-    def _unit_of(self) -> dict[UnitKey, int]:
-        return {self.plan.key(unit): unit for unit in range(len(self.plan))}
 
     @cached_property
     def _embedded_rows(self) -> dict[str, int]:

@@ -144,7 +144,8 @@ class Ledger:
         """Return the (d,) float16 embedding of each caption. A caption describes a class or a context."""
         known: dict[str, np.ndarray] = {}
         for table in self._class_parts():
-            for text, row in zip(table["prompt"].to_pylist(), table["text_embedding"].to_pylist(), strict=True):
+            rows, _ = part_files.embedding_rows(table["text_embedding"])
+            for text, row in zip(table["prompt"].to_pylist(), rows, strict=True):
                 known.setdefault(text, np.array(row, np.float16))
         return known
 

@@ -79,6 +79,27 @@ def keys_of(table: pa.Table) -> list[AttemptKey]:
     return list(zip(ids, table["copy"].to_pylist(), table["attempt"].to_pylist(), strict=True))
 
 
+def embedding_rows(column: pa.ChunkedArray) -> tuple[np.ndarray | list[np.ndarray], list[bool]]:
+    """Return the rows of a list<float16> column, and whether each row has an embedding.
+
+    Returns:
+        ((n, d) array, or n arrays if a row is null or the lengths differ, n flags). The array of a null row is empty.
+    """
+    combined = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    values = combined.values.to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
+    offsets = combined.offsets.to_numpy()
+    if not combined.null_count and len(combined):
+        width = int(offsets[1] - offsets[0])
+        if width and (offsets[1:] - offsets[:-1] == width).all():
+            return values[offsets[0] : offsets[-1]].reshape(len(combined), width), [True] * len(combined)
+    has = combined.is_valid().to_numpy(zero_copy_only=False).tolist()
+    rows = [
+        values[start:stop] if flag else values[:0]
+        for start, stop, flag in zip(offsets[:-1], offsets[1:], has, strict=True)
+    ]
+    return rows, has
+
+
 def encode(kind: str, table: pa.Table) -> tuple[str, bytes]:
     """Return the name without ending and the bytes of a part. Equal facts have equal names and bytes."""
     if kind == CLASSES:

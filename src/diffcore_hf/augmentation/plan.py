@@ -10,9 +10,10 @@ id, so new rows do not change them. The drawing order, the planned share and the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -114,6 +115,15 @@ class Plan:
     def key(self, index: int) -> UnitKey:
         """Returns row id and copy of unit `index`. With an attempt number they are the key of a fact."""
         return self.row_ids[index], int(self.copies[index])
+
+    @cached_property
+    def unit_of(self) -> Mapping[UnitKey, int]:
+        """Key of each unit -> its index."""
+        return {key: unit for unit, key in enumerate(self.keys())}
+
+    def keys(self) -> Iterator[UnitKey]:
+        """Yields the keys of all units, in drawing order."""
+        return zip(self.row_ids, self.copies.tolist(), strict=True)
 
     def unit(self, index: int) -> Unit:
         """Returns unit `index` of the drawing order. Its prompts name the class that the image has to show."""

@@ -25,12 +25,14 @@ def reference_embeddings(
         captions: (K, d) embeddings of the captions of classes; None: there are none.
         contexts: (C, d) embeddings of the captions of contexts; None: there are none.
     """
-    indices = {row: facts.keys.get((plan.source_ids[row], 0, 0)) for row in plan.references.tolist()}
-    rows = [row for row, index in indices.items() if index is not None and facts.embeddings[index].size]
+    drawn = plan.references
+    indices = np.array([facts.keys.get((plan.source_ids[row], 0, 0), -1) for row in drawn.tolist()], np.int64)
+    read = facts.embeddings.exist(indices)
+    rows = drawn[read]
     return ReferenceEmbeddings(
-        row_ids=[plan.source_ids[row] for row in rows],
+        row_ids=[plan.source_ids[row] for row in rows.tolist()],
         labels=source.labels[source.config.split][rows],
-        embeddings=facts.matrix([indices[row] for row in rows], width),
+        embeddings=facts.matrix(indices[read], width),
         classes=len(source.names),
         text=captions,
         contexts=contexts,

@@ -42,7 +42,7 @@ from diffcore_hf.augmentation.tasks import (
     ReferenceTask,
     Task,
 )
-from diffcore_hf.augmentation.work import AttemptWork, ReferenceWork, Work, next_piece, next_suspect
+from diffcore_hf.augmentation.work import AttemptWork, ReferenceWork, Work, first_attempts, next_piece, next_suspect
 from diffcore_hf.augmentation.worker_notes import WorkerNotes
 from diffcore_hf.core import signals
 from diffcore_hf.core.quiet import quiet_datasets
@@ -131,7 +131,7 @@ class _Collection:
         run = self.data
         wanted = run.plan.limited(run.recipe.limit)
         references, attempts = read_facts(run)
-        done = sum(1 for unit in range(wanted) if (*run.plan.key(unit), 0) in attempts.keys)
+        done = first_attempts(run.plan, wanted, attempts)
         with closing(Progress(done, shown=show_progress)) as bar, quiet_datasets():
             self._bar, self._later = bar, wanted - done
             self._once(CLASSES, lambda: captions_are_missing(run), CaptionTask())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -266,6 +267,11 @@ def _rotated(free: Due, share: Share) -> Due:
     start = len(free) * share.index // share.count
     order = np.roll(np.arange(len(free)), -start)
     return Due(free.rounds[order], free.positions[order])
+
+
+def first_attempts(plan: Plan, wanted: int, attempts: Facts) -> int:
+    """Return how many of the first `wanted` units have facts about attempt 0."""
+    return sum((*key, 0) in attempts.keys for key in islice(plan.keys(), wanted))
 
 
 def rows_to_embed(plan: Plan, planned: Sequence[int], references: Facts) -> list[int]:

@@ -213,11 +213,6 @@ class Worker:
     def _row_of(self) -> dict[str, int]:
         return {row_id: row for row, row_id in enumerate(self.plan.source_ids)}
 
-    @cached_property
-    def _unit_of(self) -> dict[UnitKey, int]:
-        keys = zip(self.plan.row_ids, self.plan.copies.tolist(), strict=True)
-        return {key: unit for unit, key in enumerate(keys)}
-
     def reference_part(self, row_ids: Sequence[str]) -> pa.Table:
         """Return the facts about some real images."""
         from datasets import Image, Value
@@ -235,7 +230,7 @@ class Worker:
 
     def attempt_part(self, keys: Sequence[UnitKey], number: int) -> pa.Table:
         """Return the facts about attempt `number` of some units."""
-        units = [self._unit_of[key] for key in keys]
+        units = [self.plan.unit_of[key] for key in keys]
         features = schema.attempt_facts()
         recorded = [name for name in features if name not in self.attempt.adds and name != "inputs"]
         names = list(dict.fromkeys([*recorded, *self.attempt.reads]))

@@ -7,18 +7,19 @@ the reasons (checks.py) or the results that follow from the decisions (filtratio
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from diffcore_hf.core.schema import AttemptKey
 from diffcore_hf.method.arrays import Bools, Embeddings, Ints, Words
-from diffcore_hf.method.checks import KEPT, Candidate, Check, first_reason
+from diffcore_hf.method.checks import CHECKS, KEPT, Candidate, Check, first_reason
 from diffcore_hf.method.copies.closeness import BOUND, COPY, Comparison
 from diffcore_hf.method.copies.counterparts import Copied, Counterparts, PairScore
 
 IGNORED = ""
 """Reason of an attempt that is not decided."""
+_NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ class Checker:
         self._kept = None if pair_score is None or COPY not in self._compare else Counterparts(pair_score)
         self.copied: dict[int, Copied] = {}
         """Index of an attempt -> its closest earlier counterpart."""
+        self._known: dict[tuple[object, ...], str] | None = {} if all(check in CHECKS for check in checks) else None
+        """Reason by the facts that the checks of this package use. None: the recipe names a check, which can use the
+        key and the embeddings too."""
 
     def reasons(
         self, attempts: AttemptFacts, rows: Ints, keys: Sequence[AttemptKey], policy_reasons: Sequence[str | None]
@@ -106,18 +110,16 @@ class Checker:
             (n,) object: reason of each attempt in `rows`; "" for an attempt after the counterpart of its unit.
         """
         reasons: list[str] = []
-        for row, key, policy_reason in zip(rows.tolist(), keys, policy_reasons, strict=True):
-            unit, sha256 = attempts.units[row], attempts.image_sha256[row]
+        tested = zip(rows.tolist(), attempts.units[rows].tolist(), keys, policy_reasons, strict=True)
+        for row, unit, key, policy_reason in tested:
             if self.counterpart[unit] >= 0:
                 reasons.append(IGNORED)
                 continue
-            candidate = self._candidate(attempts, row, key, policy_reason)
-            if sha256 is not None and sha256 in self._images:
-                candidate = replace(candidate, duplicate=True)
-            reason = first_reason(candidate, self._checks)
-            if reason == KEPT and self._is_copy(attempts, row):
-                candidate = replace(candidate, close=candidate.close | {COPY})
-                reason = first_reason(candidate, self._checks)
+            sha256 = attempts.image_sha256[row]
+            duplicate = sha256 is not None and sha256 in self._images
+            reason = self._reason(attempts, row, key, policy_reason, duplicate=duplicate)
+            if reason == KEPT and self._kept is not None and self._is_copy(attempts, row):
+                reason = self._reason(attempts, row, key, policy_reason, duplicate=duplicate, copy=True)
             reasons.append(reason)
             if reason == KEPT:
                 self.counterpart[unit] = row
@@ -159,26 +161,54 @@ class Checker:
 
         Args: as for `reasons`.
         """
-        candidates = (
-            self._candidate(attempts, row, key, policy_reason)
-            for row, key, policy_reason in zip(rows.tolist(), keys, policy_reasons, strict=True)
-        )
-        return np.array([first_reason(candidate, self._checks) == KEPT for candidate in candidates], np.bool_)
+        tested = zip(rows.tolist(), keys, policy_reasons, strict=True)
+        passes = [self._reason(attempts, row, key, policy_reason) == KEPT for row, key, policy_reason in tested]
+        return np.array(passes, np.bool_)
 
-    def _candidate(self, attempts: AttemptFacts, row: int, key: AttemptKey, policy_reason: str | None) -> Candidate:
-        """Returns the facts about one attempt, without duplicates."""
-        recorded, _, detail = (attempts.reasons[row] or "").partition(":")
+    def _reason(
+        self,
+        attempts: AttemptFacts,
+        row: int,
+        key: AttemptKey,
+        policy_reason: str | None,
+        *,
+        duplicate: bool = False,
+        copy: bool = False,
+    ) -> str:
+        """Returns the reason of one attempt. Many attempts have equal facts, so each reason is computed once.
+
+        Args:
+            attempts: the facts.
+            row: index of the attempt.
+            key: its key.
+            policy_reason: reason for which the policy rejects it; None: it passes.
+            duplicate: whether an earlier attempt has the same image.
+            copy: whether the image copies an earlier counterpart of its class.
+        """
+        recorded, sha256 = attempts.reasons[row], attempts.image_sha256[row]
+        name, _, detail = recorded.partition(":") if recorded else ("", "", "")
+        accepted = self._review.get(key) if self._review else None
         comparison = attempts.comparison(row)
-        return Candidate(
+        close: frozenset[str] = _NOTHING if comparison is None else comparison.reasons() & self._compare
+        if copy:
+            close |= {COPY}
+        facts = name, accepted, sha256 is None, duplicate, policy_reason, close
+        if self._known is not None and (known := self._known.get(facts)) is not None:
+            return known
+        candidate = Candidate(
             *key,
             label=int(self._units.labels[attempts.units[row]]),
-            recorded=recorded or None,
+            recorded=name or None,
             detail=detail.strip(),
-            image_sha256=attempts.image_sha256[row],
+            image_sha256=sha256,
             embedding=attempts.embeddings[row],
             parent=attempts.parents[row],
-            accepted=self._review.get(key),
-            duplicate=False,
+            accepted=accepted,
+            duplicate=duplicate,
             policy_reason=policy_reason,
-            close=frozenset() if comparison is None else comparison.reasons() & self._compare,
+            close=close,
         )
+        reason = first_reason(candidate, self._checks)
+        if self._known is not None:
+            self._known[facts] = reason
+        return reason

@@ -7,7 +7,8 @@ Each check is one entry of `CHECKS`. The first check that rejects an attempt giv
 all checks is kept. The published list of reasons is derived from the same entries (`reasons`).
 
 To add a check to the package:
-    1. write its function, `Candidate -> bool`, here or in a file of its own in this folder;
+    1. write its function, `Candidate -> bool`, here or in a file of its own in this folder. If it uses the key, the
+       label, the detail, the hash or an embedding, add the value to the facts in `Checker._reason` (checker.py);
     2. add one entry to `CHECKS`, at the position where the check should run.
 To use a check of your own without changing this package, define a `Check` in an installed module. Name it in the
 recipe: `filter: {checks: ["my_package.checks:BLANK"]}`.

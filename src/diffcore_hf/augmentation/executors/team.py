@@ -17,7 +17,7 @@ from diffcore_hf.augmentation.reasons import progress_text
 from diffcore_hf.augmentation.rounds import Collected
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.share import Share
-from diffcore_hf.augmentation.work import rows_to_embed
+from diffcore_hf.augmentation.work import first_attempts, rows_to_embed
 from diffcore_hf.augmentation.worker_notes import FOLDER, WorkerNote, read_notes
 from diffcore_hf.core import leftovers
 from diffcore_hf.core.errors import UserError
@@ -118,7 +118,7 @@ def expected(run: Run) -> int:
     """Return how many images are due: real images to embed, and first attempts."""
     wanted = run.plan.limited(run.recipe.limit)
     references, attempts = read_facts(run)
-    done = sum(1 for unit in range(wanted) if (*run.plan.key(unit), 0) in attempts.keys)
+    done = first_attempts(run.plan, wanted, attempts)
     return len(rows_to_embed(run.plan, run.plan.rows[:wanted].tolist(), references)) + wanted - done
 
 
