@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from diffcore_hf.config.augment import AdapterConfig, ModelConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models.adapters import Fit, add_adapters, check_adapter_file, fit
+from diffcore_hf.models.image_to_image import ImageToImage
 from diffcore_hf.models.model_resolution import resolve_model
 from diffcore_hf.models.pipelines import load_pipeline
 from diffcore_hf.models.safetensors_headers import read_shapes
@@ -143,6 +146,19 @@ def test_an_adapter_whose_layers_the_library_ignores_is_refused(fresh, pipelines
     monkeypatch.setattr(type(fresh), "load_lora_into_text_encoder", lambda *_, **__: None)
     with pytest.raises(UserError, match=r"2 of its 3 layers fit \(unet.*and 1 do not \(text_encoder"):
         add_adapters(fresh, model)
+
+
+def test_a_scale_of_zero_gives_the_pixels_of_the_model_alone(pipelines, tmp_path):
+    file, model = described(pipelines["SD"], {name: 20 * tensor for name, tensor in new_style().items()}, tmp_path)
+    columns = ["a bird"], [None], [1], [0.5], [Image.new("RGB", (16, 16), "red")]
+
+    def pixels(*scales):
+        adapters = tuple(AdapterConfig(str(file), scale=scale) for scale in scales)
+        return ImageToImage(replace(model, steps=2, adapters=adapters), strict=True).sample(*columns).images
+
+    alone = pixels()
+    assert torch.equal(pixels(0.0), alone)
+    assert not torch.equal(pixels(1.0), alone)
 
 
 def test_two_adapters_of_the_same_layers_are_loaded(fresh, pipelines, tmp_path):

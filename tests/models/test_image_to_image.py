@@ -69,6 +69,33 @@ def test_the_network_is_evaluated_once_for_each_step(name, strength, calls, pipe
     assert len(counted) == calls == int(8 * strength)
 
 
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in ("SD", "SDXL")])
+def test_the_families_of_flow_models_round_the_steps_up(name, pipelines):
+    model = ImageToImage(config(pipelines[name]))
+    counted = []
+    model.load().transformer.register_forward_hook(lambda *_: counted.append(1))
+    for strength, calls in ((0.29, 3), (0.5, 4)):
+        counted.clear()
+        model.sample(PROMPTS[:1], [None], SEEDS[:1], [strength], photos(1))
+        assert len(counted) in (calls, 2 * calls)  # some families evaluate the two prompts of Eq. 4 one by one
+
+
+def test_a_higher_strength_starts_from_less_of_the_image_and_strength_1_keeps_a_rest(pipelines):
+    model = ImageToImage(config(pipelines["SD"]))
+    pipe = model.load()
+    steps = recorded_steps(pipe)
+    shares, starts = [], []
+    for strength in (0.125, 0.25, 0.5, 0.75, 1.0):
+        steps.clear()
+        model.sample(PROMPTS[:1], [None], [7], [strength], photos(1))
+        shares.append(float(pipe.scheduler.alphas_cumprod[steps[0].t].sqrt()))
+        starts.append(steps[0].latents.flatten())
+    assert shares == sorted(shares, reverse=True)
+    assert 0.01 < shares[-1] < 0.2  # so strength 1 is not text_to_image
+    likeness = [float(torch.cosine_similarity(start, starts[-1], 0)) for start in starts]
+    assert likeness == sorted(likeness)
+
+
 @pytest.mark.parametrize("name", ["SD", "SDXL"])
 def test_the_first_latents_follow_the_formula_and_the_vae_draws_before_the_noise(name, pipelines):
     model = ImageToImage(config(pipelines[name]))

@@ -261,6 +261,32 @@ def test_a_token_has_its_row_in_any_order_of_the_tokens():
     assert torch.equal(embedding([0, 1, 2]), embedding([2, 0, 1]))
 
 
+def test_each_token_learns_from_the_images_of_its_class_in_any_order_of_the_references(tmp_path, monkeypatch):
+    """The classes 0 and 2 are present, so index and label differ."""
+    given = [reference for reference in references((2, 2, 2)) if reference["label"] != 1]
+    made = {}
+
+    def stopping(pipeline, initial, prompts, images, *more):
+        made[len(made)] = (initial, prompts, images)
+        raise Stopped
+
+    monkeypatch.setattr(token_training, "TokenTraining", stopping)
+    words = {"caption": "a {label}", "initial": "{label}", "fit": "crop"}
+    for order in ([0, 1, 2, 3], [3, 0, 2, 1]):
+        with pytest.raises(Stopped):
+            learn_tokens(Model(), [given[row] for row in order], SETTINGS, folder=tmp_path, **words)
+    [(initial, prompts, images), (other_initial, other_prompts, other_images)] = made.values()
+    assert initial.words == other_initial.words == ("<c0>", "<c2>")
+    assert prompts == other_prompts == ["a <c0>", "a <c2>"]
+    pipeline = Model().load()
+    [part] = text_parts(pipeline)
+    assert torch.equal(initial.rows[part.name], mean_rows(part, ["bird 0", "bird 2"]))
+    assert torch.equal(initial.rows[part.name], other_initial.rows[part.name])
+    assert images.tokens.tolist() == [0, 0, 1, 1]
+    assert other_images.tokens.tolist() == [1, 0, 1, 0]
+    assert torch.equal(other_images.means, images.means[[3, 0, 2, 1]])
+
+
 def test_a_token_of_the_vocabulary_is_refused():
     pipeline = Model().load()
     pipeline.tokenizer.add_tokens(["<c1>"])
