@@ -145,7 +145,7 @@ def outcome(tmp_path, monkeypatch):
 def test_a_run_with_a_limit_gives_an_estimate_for_the_full_run(outcome):
     assert plan_workflow.projection(outcome(kept=1, pending=8)) == [
         "so far: 2 of 10 units. Estimate for the full run:",
-        "  kept      about 50% of the units, 2.00 attempts each",
+        "  kept      about 50 % of the units, 2.00 attempts each",
         "  time      about 32 s more (an upper estimate, because it includes loading)",
         "  disk      about 22 kB at the peak, without the originals",
         "  most rejected: crow (50 %)",

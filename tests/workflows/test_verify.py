@@ -17,7 +17,7 @@ from diffcore_hf.core.manifest import checked_manifest
 from diffcore_hf.core.run_record import hashed_json
 from diffcore_hf.core.schema import CONFIGS
 from diffcore_hf.publishing.audit.report import Verification
-from diffcore_hf.workflows import made_again
+from diffcore_hf.workflows import made_again, publication
 from diffcore_hf.workflows.describe import folder_shards
 from diffcore_hf.workflows.export import export
 from diffcore_hf.workflows.train import write_worth
@@ -187,6 +187,25 @@ def test_a_changed_export_has_no_old_signature(signed, done, tmp_path):
     assert (tmp_path / "out" / "diffcore.json.sig").is_file()
     export(done.folder.path, tmp_path / "out", {"fraction": 0.5})
     assert not (tmp_path / "out" / "diffcore.json.sig").exists()
+
+
+def test_a_failed_export_keeps_the_signature_of_the_old_one(signed, done, tmp_path, monkeypatch):
+    shutil.copytree(signed[0], tmp_path / "out")
+
+    def fail(*_):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(publication, "replace_export", fail)
+    with pytest.raises(UserError, match="the disk is full"):
+        export(done.folder.path, tmp_path / "out", {"fraction": 0.5})
+    assert verified(str(tmp_path / "out"), signed[1]) == Verification()
+
+
+def test_models_are_not_loaded_for_a_dataset_with_faults(copy):
+    next((copy / "classes").iterdir()).unlink()
+    result = verified(str(copy), rescore=1)
+    assert result.faults
+    assert result.notes == ["no image was embedded or generated again, because the dataset has faults"]
 
 
 def test_images_are_embedded_and_generated_again(done):

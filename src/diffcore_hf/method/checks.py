@@ -82,6 +82,8 @@ class Check:
     """Short text below an image on the contact sheet."""
     rejects: Callable[[Candidate], bool]
     """Pure function of the facts; it returns true to reject the attempt."""
+    by_policy: bool = False
+    """True: the filter policy gives this reason."""
     recorded: bool = False
     """True: a stage records this reason with the attempt, as `reason` or `reason: detail`."""
     final: bool = False
@@ -96,7 +98,7 @@ def recorded_reason(reason: str, meaning: str, label: str, *, final: bool = Fals
 
 def policy_reason(reason: str, meaning: str, label: str) -> Check:
     """Returns the check that rejects an attempt if the filter policy rejects it for `reason`."""
-    return Check(reason, meaning, label, lambda candidate: candidate.policy_reason == reason)
+    return Check(reason, meaning, label, lambda candidate: candidate.policy_reason == reason, by_policy=True)
 
 
 def close_reason(reason: str, meaning: str, label: str) -> Check:
@@ -206,6 +208,11 @@ def reasons(checks: Sequence[Check] = CHECKS) -> dict[str, str]:
 def recorded_reasons(checks: Sequence[Check] = CHECKS) -> list[str]:
     """Returns the reasons that a stage may record with an attempt, in the order of the checks."""
     return [check.reason for check in checks if check.recorded]
+
+
+def policy_reasons(checks: Sequence[Check] = CHECKS) -> list[str]:
+    """Returns the reasons that the filter policy can give, in the order of the checks."""
+    return [check.reason for check in checks if check.by_policy]
 
 
 def labels(checks: Sequence[Check] = CHECKS) -> dict[str, str]:

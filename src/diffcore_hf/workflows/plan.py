@@ -297,10 +297,11 @@ def projection(result: RunResult) -> list[str]:
     attempts = counts["attempts"] / done * counts["planned"]
     parts = chain.from_iterable(ledger.parts(kind) for kind in ledger.rounds())
     each = sum(path.stat().st_size for path in parts) / stored
+    kept = 100 * counts["kept"] / done
     peak_bytes = each * (attempts + (2 * PUBLISHED_COPIES + 1) * counts["planned"])
     lines = [
         f"so far: {done:,} of {counts['planned']:,} units. Estimate for the full run:",
-        f"  kept      about {counts['kept'] / done:.0%} of the units, {counts['attempts'] / done:.2f} attempts each",
+        f"  kept      about {kept:.0f} % of the units, {counts['attempts'] / done:.2f} attempts each",
         f"  disk      about {text_of(peak_bytes)} at the peak, without the originals",
     ]
     if result.new_attempts:

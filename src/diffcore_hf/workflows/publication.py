@@ -83,9 +83,10 @@ def _publish(material: Material, folder: Folder, layout: str, summary: Summary, 
     facts = card_facts(stored, comparison, info)
     (staging / "README.md").write_text(_card(facts, folder), encoding="utf-8")
     with signals.protected():
-        if folder.manifest() != stored:
-            remove_old_signatures(folder.path)
+        is_changed = folder.manifest() != stored
         replace_export(folder, staging, content)
+        if is_changed:  # after the exchange, because a fault in it leaves the old export and its signature
+            remove_old_signatures(folder.path)
     return summary
 
 

@@ -55,7 +55,7 @@ def sign_folder(folder: Folder, key: str) -> None:
 
 
 def remove_old_signatures(folder: Path) -> None:
-    """Remove the signatures of a dataset that is about to be replaced."""
+    """Remove the signatures of a dataset that was replaced."""
     for name in SIGNATURES.values():
         remove(folder / name)
 

@@ -79,6 +79,8 @@ def verified(
         result, shards = _verify_folder(Folder(target), signer)
         if shards is not None and not result.faults:
             _make_again(Folder(target), shards, rescore, regenerate, result)
+        elif rescore is not None or regenerate is not None:
+            result.notes.append("no image was embedded or generated again, because the dataset has faults")
         return result.in_lines()
     repo_id, at, version = target.partition("@")
     if not at:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from diffcore_hf.core.schema import TARGET_COLUMNS, UnitKey
 from diffcore_hf.core.seeding import attempt_seed
-from diffcore_hf.method.checks import CHECKS, DUPLICATE
+from diffcore_hf.method.checks import CHECKS, CRASHED, DUPLICATE
 from diffcore_hf.method.soft_labels import target_weight
 from diffcore_hf.method.thresholds import row_cosines
 from diffcore_hf.publishing.audit.findings import Findings
@@ -33,12 +33,13 @@ TOLERANCE = 1e-5
 """Absolute tolerance for published scores, which are float32."""
 SIMILARITY_TOLERANCE = 2e-7
 """Absolute tolerance for similarities. They are computed again from the same embeddings; published ones are float32."""
-_NOT_IN_RATES = ("superseded", "crashed")
-"""Reasons of attempts that are not counted in any rate. Datasets of earlier versions of this package have superseded
-attempts."""
+SUPERSEDED = "superseded"
+"""Reason in datasets of earlier versions of this package, for an attempt that a new run would not make."""
+_NOT_IN_RATES = (SUPERSEDED, CRASHED)
+"""Reasons of attempts that are not counted in any rate."""
 _BEFORE_DUPLICATE = (
     *takewhile(lambda reason: reason != DUPLICATE, (check.reason for check in CHECKS)),
-    "superseded",
+    SUPERSEDED,
 )
 """Reasons that are tested before duplicates, and that of datasets of earlier versions."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -130,7 +131,7 @@ class AttemptTally:
         self.reasons.setdefault(unit, []).append(reason)
         self.by_context.setdefault(row["context"], Counter())[reason] += 1
         self.bounds.setdefault(label, set()).add(row["bound"])
-        self.has_image[unit] = self.has_image.get(unit, False) or reason != "crashed"
+        self.has_image[unit] = self.has_image.get(unit, False) or reason != CRASHED
         self.attempts[label] += 1
         self.passed[label] += reason == "kept"
         self.in_rates[label] += reason not in _NOT_IN_RATES

@@ -8,7 +8,8 @@ from typing import Any
 
 from diffcore_hf.core.errors import VALUE_FAULTS
 from diffcore_hf.core.manifest import Manifest
-from diffcore_hf.publishing.audit.attempts import AttemptTally
+from diffcore_hf.method.checks import CRASHED
+from diffcore_hf.publishing.audit.attempts import SUPERSEDED, AttemptTally
 from diffcore_hf.publishing.audit.classes import ClassTable
 from diffcore_hf.publishing.audit.findings import Findings
 
@@ -55,7 +56,7 @@ def _context_faults(card: Mapping[str, Any], tally: AttemptTally) -> list[tuple[
     faults = []
     for context, counts in tally.by_context.items():
         attempts, share = found.pop(context or "(none)", (0, None))
-        decided = sum(counts.values()) - counts["crashed"] - counts["superseded"]
+        decided = sum(counts.values()) - counts[CRASHED] - counts[SUPERSEDED]
         if attempts != sum(counts.values()) or not _close(share, _share(decided - counts["kept"], decided)):
             faults.append(("the row of a context", context or "(none)"))
     return faults + [("the row of a context", name) for name in found]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from diffcore_hf.method.arrays import Embeddings
+from diffcore_hf.method.filtration import GIVEN_UP_AFTER
 from diffcore_hf.publishing.audit.attempts import TOLERANCE, AttemptTally
 from diffcore_hf.publishing.audit.findings import Findings
 from diffcore_hf.publishing.audit.prompts import names_in_prompts
@@ -30,8 +31,6 @@ _COLUMNS = (
     "given_up",
     "text_embedding",
 )
-GIVEN_UP_AFTER = 20
-"""Number of first attempts that are all rejected in a class that is given up (method/filtration.py)."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffcore_hf.core.schema import UnitKey
-from diffcore_hf.publishing.audit.attempts import AttemptTally
+from diffcore_hf.method.checks import CRASHED
+from diffcore_hf.publishing.audit.attempts import SUPERSEDED, AttemptTally
 from diffcore_hf.publishing.audit.references import ReferenceTable
-
-_OLD_REASON = "superseded"
-"""Reason in datasets of earlier versions, whose statuses are not recomputed."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,11 @@ class Statuses:
             return "kept"
         if not reasons:
             return "failed" if unit[0] in self.references.reasons else "pending"
-        if _OLD_REASON in reasons:
+        if SUPERSEDED in reasons:  # the statuses of such a dataset are not recomputed
             return None
         if len(reasons) < self.max_attempts and self.tally.shown[unit] not in self.given_up:
             return "pending"
-        return "failed" if all(reason == "crashed" for reason in reasons) else "exhausted"
+        return "failed" if all(reason == CRASHED for reason in reasons) else "exhausted"
 
     def count(self, row_ids: Collection[str], copies: int) -> Counter[str] | None:
         """Return the number of units of some rows by status; None if a status does not follow from the attempts.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 import numpy as np
 
 from diffcore_hf.core.manifest import Manifest
+from diffcore_hf.method.checks import CHECKS, policy_reasons
 from diffcore_hf.method.policies import FittedPolicy
-from diffcore_hf.publishing.audit.attempts import TOLERANCE, AttemptRow
+from diffcore_hf.publishing.audit.attempts import SUPERSEDED, TOLERANCE, AttemptRow
 from diffcore_hf.publishing.audit.classes import ClassTable
 from diffcore_hf.publishing.audit.findings import Findings
 from diffcore_hf.publishing.audit.references import Embedding
 
-_POLICY_REASONS = ("low_similarity", "low_rank", "below_floor", "not_drawn")
+_BEFORE_POLICY = (*(check.reason for check in takewhile(lambda check: not check.by_policy, CHECKS)), SUPERSEDED)
+"""Reasons that are tested before those of the policy, and that of datasets of earlier versions."""
 _CARD_TOLERANCE = 2e-6
 
 
@@ -56,9 +59,10 @@ class VerdictCheck:
 
     def _fits(self, published: str, reason: str | None) -> bool:
         """Return whether a published reason is possible if the policy rejects the image for `reason`."""
-        if published in _POLICY_REASONS:
+        if published in policy_reasons():
             return published == reason
-        return published != "kept" or reason is None or self._reviewed
+        # The checks that follow the policy, such as those of a user, are tested only if the policy keeps the image.
+        return published in _BEFORE_POLICY or reason is None or self._reviewed
 
     def _matrix(self, vectors: Sequence[Embedding | None]) -> Embedding:
         """Return (n, d) float16; a missing embedding, or one of another length, is NaN."""
