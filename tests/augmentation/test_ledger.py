@@ -159,6 +159,7 @@ DAMAGES = {
     "nonsense": lambda path: path.write_bytes(b"PAR1 and nonsense PAR1"),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
     "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a link to itself": lambda path: (path.unlink(), path.symlink_to(path)),
 }
 
 

@@ -1,5 +1,7 @@
 """Tests of the hashes of a finished preparation."""
 
+import json
+
 import pytest
 
 from diffcore_hf.augmentation.ledger import Ledger
@@ -52,3 +54,10 @@ def test_a_damaged_preparation_is_an_error_and_a_run_renames_it(ledger, prepared
     assert prepared.with_name("x.bad.1").is_dir()
     assert "It was renamed to x.bad.1" in caplog.text
     assert ledger.finished_preparations() == []
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a" * 300, "a\0b"])
+def test_a_list_that_names_other_files_is_damaged(ledger, prepared, name):
+    (prepared / FINISHED).write_text(json.dumps({name: "0"}))
+    [damaged] = ledger.damaged()
+    assert "which is no file of it" in str(damaged) and str(damaged).isprintable()

@@ -9,8 +9,17 @@ from diffcore_hf.core.own_files import read_own_file, read_own_json
 
 @pytest.mark.parametrize(
     "content",
-    ['{"a": Infinity}', '{"a": NaN}', '{"a": 1e400}', '{"a": -1e30}', f'{{"a": [{10**400}]}}', "[1]", "[" * 100_000],
-    ids=["infinity", "nan", "large float", "large negative", "large integer", "list", "deep"],
+    [
+        '{"a": Infinity}',
+        '{"a": NaN}',
+        '{"a": 1e400}',
+        '{"a": -1e30}',
+        f'{{"a": [{10**400}]}}',
+        "[1]",
+        "[" * 100_000,
+        f'{{"a": {"[" * 200 + "]" * 200}}}',
+    ],
+    ids=["infinity", "nan", "large float", "large negative", "large integer", "list", "deep", "levels"],
 )
 def test_content_that_no_run_writes_is_a_value_error(tmp_path, content):
     (tmp_path / "file.json").write_text(content)

@@ -81,3 +81,19 @@ def test_a_missing_program_is_one_line(folder, signature, monkeypatch):
     ):
         with pytest.raises(UserError, match=f"{option} needs the program ssh-keygen, which is not installed"):
             call()
+
+
+def test_a_key_with_a_passphrase_and_no_terminal_is_one_line(folder, monkeypatch):
+    key = folder / "locked"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-C", "", "-f", key], check=True)
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    run = subprocess.run
+    monkeypatch.setattr(
+        subprocess, "run", lambda *options, **more: run(*options, **{**more, "start_new_session": True})
+    )
+    with pytest.raises(
+        UserError, match=r"has a passphrase .* add the key to an agent with `ssh-add .*locked`"
+    ) as raised:
+        sign(CONTENT, str(key))
+    assert "\n" not in str(raised.value)

@@ -120,6 +120,8 @@ class Ledger:
             try:
                 with part_files.open_part(path) as file:
                     part_files.check_file(path, file)
+            except FileNotFoundError:  # a link to nothing, or another process renamed the part
+                continue
             except DamagedPart as damaged:
                 yield damaged
         for folder in self.finished_preparations():

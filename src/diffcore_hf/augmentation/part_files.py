@@ -10,6 +10,7 @@ The first hash is compared before images of a part are exported.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -34,6 +35,8 @@ FACTS_KEY = b"diffcore.facts"
 """Key of the footer with the hash over the facts. Parts of earlier versions do not have it."""
 ROW_GROUP, GROUP_BYTES = 64, 8_000_000
 """Largest number of rows of a row group and its usual number of bytes. An image is read together with its group."""
+_NO_FILE = (errno.ELOOP, errno.ENXIO, errno.ENODEV)
+"""Error numbers of a link to itself and of a device that does not exist."""
 SMALL_BYTES = 500_000
 """Largest size of a part that is read at once."""
 
@@ -153,13 +156,18 @@ def read_facts(path: Path, kind: str) -> pa.Table:
 
 
 def open_part(path: Path) -> io.BufferedReader:
-    """Open a part for reading. A pipe with the name of a part would block its reader for ever, so it is not opened.
+    """Open a part for reading. A pipe with the name of a part would block its reader for ever, so it is not read.
 
     Raises:
         DamagedPart: it is not a regular file.
         FileNotFoundError: there is no such file.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise DamagedPart(path, f"it is not a regular file: {innermost_cause(error)}") from error
+        raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise DamagedPart(path, "it is not a regular file")

@@ -13,7 +13,9 @@ from typing import Any
 
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.folder import canonical_json, file_sha256, write_atomic
+from diffcore_hf.core.manifest import is_file_path
 from diffcore_hf.core.own_files import read_own_json
+from diffcore_hf.core.terminal_text import visible
 
 FINISHED = "finished.json"
 """Name of the list. It is written last into the folder of the preparation."""
@@ -50,6 +52,8 @@ def check_files(folder: Path) -> None:
     """
     for name, sha256 in _listed(folder).items():
         path = folder / name
+        if not is_file_path(name) or ".." in path.parts or not path.is_relative_to(folder):
+            raise DamagedPreparation(folder, f"{FINISHED} names {visible(name[:60])}, which is no file of it")
         if path.name.startswith("."):  # earlier versions listed temporary files
             continue
         if not path.is_file():

@@ -99,6 +99,8 @@ def package_path(path: str) -> Path:
     """Returns the folder that `package:<module>/<folder>` names."""
     module, _, inside = path.removeprefix("package:").partition("/")
     try:
+        if ".." in inside.split("/"):
+            raise ValueError("outside of the package")
         folder = Path(str(files(module).joinpath(inside)))
     except (ModuleNotFoundError, TypeError, ValueError):
         raise UserError(f"{path}: no package {module!r} is installed. Use package:<module>/<folder>") from None

@@ -7,6 +7,7 @@ key to the program. It never opens a private key.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -22,6 +23,8 @@ MAX_BYTES = 2**16
 """Largest size of a signature and of a file of signers."""
 _PROGRAM = "ssh-keygen"
 _SECONDS = 120
+_SHOWN = 100
+"""Largest number of characters of the name of a signer in a message."""
 
 
 def sign(content: bytes, key: str) -> bytes:
@@ -37,6 +40,11 @@ def sign(content: bytes, key: str) -> bytes:
     if not os.path.isfile(key):
         raise UserError(f"--sign is {key}, which is not a file. Give the path of an SSH key, e.g. ~/.ssh/id_ed25519")
     done = _run(["-Y", "sign", "-f", key, "-n", NAMESPACE], content, "--sign", interactive=True)
+    if b"passphrase" in done.stderr:
+        raise UserError(
+            f"--sign is {key}, which has a passphrase ({_reason(done)}). Run in a terminal and type it, or add the key "
+            f"to an agent with `ssh-add {shlex.quote(key)}`"
+        )
     if done.returncode or not done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):
         raise UserError(
             f"--sign is {key}, which ssh-keygen does not accept ({_reason(done)}). Give the path of an SSH key, e.g. "
@@ -71,7 +79,7 @@ def signature_fault(name: str, content: bytes, signature: bytes, signers: str) -
         options = ["-Y", "verify", "-f", signers, "-I", signer, "-n", NAMESPACE, "-s", str(stored)]
         done = _run(options, content, "--signer")
     if done.returncode:
-        return f"{name} is not the file that {visible(signer)} signed ({_reason(done)})"
+        return f"{name} is not the file that {visible(signer[:_SHOWN])} signed ({_reason(done)})"
     return None
 
 

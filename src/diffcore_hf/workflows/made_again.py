@@ -20,6 +20,7 @@ from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core import seeding
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.image_formats import UnreadableImage
 from diffcore_hf.core.images import decode_bytes, sha256, to_array
 from diffcore_hf.core.schema import AttemptKey
 from diffcore_hf.method.thresholds import row_cosines
@@ -40,6 +41,8 @@ LOWEST_REAL_COSINE = 0.9995
 HIGHEST_DIFFERENCE = 4.0
 """Highest mean difference of two images in levels of 0 to 255, if the run is not `strict`. Rounding differs between
 devices and batch sizes."""
+_OWN_PACKAGE = "package:diffcore_hf."
+"""Start of a path inside this package. Another package would be imported because a dataset names it."""
 _IMAGES = 64
 """Number of images in memory at a time."""
 
@@ -149,7 +152,11 @@ def _different(attempts: Sequence[Sampled], table: pa.Table, *, strict: bool) ->
         elif strict:
             faults.append(f"{attempt} is another image than the one that was generated again, although strict is true")
         else:
-            difference = mean_difference(attempt.image, cell["bytes"])
+            try:
+                difference = mean_difference(attempt.image, cell["bytes"])
+            except UnreadableImage as error:
+                faults.append(f"{attempt} has an image that cannot be decoded ({error})")
+                continue
             if difference > HIGHEST_DIFFERENCE:
                 faults.append(
                     f"{attempt} is another image than the one that was generated again: the mean difference is "
@@ -215,12 +222,12 @@ def _tower(folder: Folder, shards: Shards) -> FilterConfig:
         config = build_recipe({"source": {"path": "-"}, "filter": _section(run["resolved"]["filter"])}).filter
     elif is_hub(recorded):
         config = FilterConfig(path=path, revision=identity)
-    elif path.startswith("package:"):
+    elif path.startswith(_OWN_PACKAGE) and ".." not in path:
         config = FilterConfig(path=path)
     else:
         raise UserError(
-            f"{folder.path} does not name its image tower, which was a local folder. Use --rescore in the folder of "
-            "the run"
+            f"{folder.path} does not name a public image tower, because the run used a local folder or another "
+            "package. Use --rescore in the folder of the run"
         )
     config, record = resolve_filter(config)
     if record["identity"] != identity:

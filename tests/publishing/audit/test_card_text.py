@@ -1,5 +1,7 @@
 """Tests of the comparison of a card with the rendered one: edits of a person are notes, other changes are faults."""
 
+import re
+
 import pytest
 from card_facts import example_facts, example_manifest
 
@@ -83,3 +85,36 @@ def test_of_a_card_of_another_version_only_the_values_are_compared(card):
     ):
         result = checked(text.replace(old, new), card, same_version=False)
         assert result.faults == [f"README.md: {what} is not that of diffcore.json"] and len(result.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("addition", "fault"),
+    [
+        ("\n" * 300_000, None),
+        ("<!-- free:start more -->\n" * 30_000, "has no end"),
+        ("a\n" * 60_000, "'a' is missing|line .* follow|line .* is"),
+        ("`" * 300_000, "line"),
+        ("<!-- from here: " + "[" * 100_000 + " -->\n", "the record of the last push is damaged"),
+    ],
+    ids=["empty lines", "sections", "lines", "fences", "deep record"],
+)
+def test_a_hostile_card_is_compared_in_linear_time(card, addition, fault):
+    result = checked(card + addition, card)
+    assert (not result.faults) if fault is None else re.search(fault, result.faults[0])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a: 2001-99-99",
+        "a: " + "9" * 6000,
+        "a: " + "[" * 2000,
+        "a: &a [*a]",
+        "a: !!bool x",
+        "a: &a [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else '*a'] * 9)}]\n" for n in range(9)),
+    ],
+    ids=["date", "digits", "levels", "itself", "flag", "billions"],
+)
+def test_metadata_that_yaml_cannot_build_are_one_fault(card, line):
+    [fault] = checked(card.replace("---\n", f"---\n{line}\n", 1), card).faults
+    assert fault.startswith("README.md: the metadata between") and "\n" not in fault
