@@ -19,7 +19,7 @@ from typing import Any
 MAX_BYTES = 2**28
 """Largest size of a small file. A larger file is damaged."""
 _LARGEST_NUMBER = 2**64
-_LEVELS, _VALUES = 100, 10_000_000
+_LEVELS, _VALUES = 100, 2_000_000
 """Largest number of lists and objects that are nested in each other, and of values in one level."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
