@@ -89,29 +89,40 @@ class ByClassifier(Ranking):
         means = sums.means()
         folds = [int.from_bytes(digest(row_id), "big") % FOLDS for row_id in references.row_ids]
         self._folds = np.array(folds, np.int64)
-        self._scatters = [self._scatter(means, self._folds == fold) for fold in range(FOLDS)]
+        fitted = [self._fold_sums(means, self._folds == fold) for fold in range(FOLDS)]
+        self._totals, self._scatters = [totals for totals, _ in fitted], [scatter for _, scatter in fitted]
         total = _sum(self._scatters)
         self.linear = self._discriminant(means, total, float(np.trace(total)))
 
     def _discriminant(self, means: Floats, scatter: Floats, magnitude: float) -> LinearScores:
         return discriminant(means, scatter, magnitude)
 
-    def _scatter(self, means: Floats, mask: Bools) -> Floats:
-        """Returns (d, d): the sum of (u - m)(u - m)^T over the selected references u; m is the mean of the class."""
-        scatter = np.zeros((means.shape[1],) * 2)
+    def _fold_sums(self, means: Floats, mask: Bools) -> tuple[Floats, Floats]:
+        """Returns the sums over the selected references u.
+
+        Returns:
+            (K, d): the sum of u for each class; (d, d): the sum of (u - m)(u - m)^T, m is the mean of the class.
+        """
+        totals, scatter = np.zeros(means.shape), np.zeros((means.shape[1],) * 2)
         members = np.flatnonzero(mask)
         for rows in chunks(len(members), means.shape[1]):
             part = members[rows]
-            centred = unit_rows(self._references.embeddings[part]) - means[self._references.labels[part]]
-            scatter += centred.T @ centred
-        return scatter
+            unit, labels = unit_rows(self._references.embeddings[part]), self._references.labels[part]
+            starts = np.flatnonzero(np.diff(labels, prepend=-1)).tolist()
+            for start, stop in zip(starts, [*starts[1:], len(part)], strict=True):
+                of_class, label = unit[start:stop], labels[start]
+                totals[label] += of_class.sum(axis=0)
+                of_class -= means[label]
+            scatter += unit.T @ unit
+        return totals, scatter
 
     def left_out_ranks(self) -> Ints:
         labels, embeddings = self._references.labels, self._references.embeddings
         means, ranks = self._sums.means(), np.zeros(len(labels), np.int64)
-        for fold in range(FOLDS):
+        for fold, totals in enumerate(self._totals):
             members = np.flatnonzero(self._folds == fold)
-            rest = self._sums - PairSums.of(embeddings[members], labels[members], len(self.ranked))
+            counts = np.bincount(labels[members], minlength=len(self.ranked))
+            rest = self._sums - PairSums(counts, totals, np.zeros(len(counts)))
             # The scatter was computed with the means of all references. Here it is corrected for the means of the other
             # four folds.
             scatter = _sum([*self._scatters[:fold], *self._scatters[fold + 1 :]])

@@ -35,7 +35,8 @@ def unit_rows(embeddings: Embeddings) -> Floats:
     norms = np.sqrt(np.einsum("md,md->m", rows, rows))
     norms[norms == 0] = 1
     with np.errstate(invalid="ignore"):
-        return rows / norms[:, None]
+        rows /= norms[:, None]
+    return rows
 
 
 def rounded(cosines: Floats) -> Floats:
