@@ -156,9 +156,10 @@ class DiffOptions:
 class VerifyOptions:
     """Check everything that a folder or a version publishes: files, tables and card.
 
-    - Each file must have the recorded size, hash and number of rows. Links and files of others are reported.
+    - Each file must have the recorded size, hash and number of rows. Links, and files that diffcore-hf
+      did not write, are reported.
     - In the tables, ids, labels, prompts, seeds, scores, bounds, reasons, statuses and counts are computed again.
-    - The card is rendered again. Edited free sections and metadata are notes, and no faults.
+    - The card is rendered again. Edits of free sections and metadata are printed as notes and are not faults.
     - In a folder, each image must have its recorded hash.
     """
 
@@ -348,7 +349,7 @@ VERBS: dict[str, Verb] = {
             VerifyOptions,
             "OUT",
             "A folder, or REPO@VERSION.",
-            ("verify out/cub", "verify org/cub-diffcore@v1.0.0"),
+            ("verify out/cub", "verify org/cub-diffcore@v1.0.0", "verify out/cub --signer signers --rescore 50"),
         ),
         Verb(
             "merge",
