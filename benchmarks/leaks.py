@@ -1,7 +1,7 @@
 """Measures how many planted leaks are found, and how many honest images are reported.
 
-Write the table into the documentation:   python -m benchmarks.leaks --photos ../shared/data/clothing
-Quick look:                               python -m benchmarks.leaks --photos FOLDER --images 40 --honest 100
+To print the table:            python -m benchmarks.leaks --photos FOLDER
+To make a short measurement:   python -m benchmarks.leaks --photos FOLDER --images 40 --honest 100
 
 The bound is calibrated on leaks of the validation split and on one half of the training images. The table shows leaks
 of the test split and the other half of the training images, which are compared with the test split.

@@ -71,9 +71,9 @@ class Copy:
 
 
 def outcome(folder: Path) -> str:
-    """Returns `fault`, `note` or `nothing`: the strongest thing that `verify` reports about a folder.
+    """Returns `fault`, `note` or `nothing`: the most severe kind of line that `verify` prints about a folder.
 
-    Raises no error: a folder that cannot be read ends `verify` with one line, which counts as a fault.
+    An error with one line, such as for a file that cannot be read, counts as a fault.
     """
     try:
         result = verified(str(folder))
@@ -129,7 +129,7 @@ def report(
     tried = Counter(change.kind for change, _ in sealed)
     lines = [[f"`{kind}`", f"{count} of {tried[kind]}"] for kind, count in sorted(missed.items())]
     return [
-        "The numbers of changes that `verify` reports as faults, or as notes about edited text of the card. "
+        "The table shows how many changes `verify` reports as faults, or as notes about edited text of the card. "
         "*Sealed anew* means that a forger made names, hashes, manifest and card fit. A dataset that was sealed anew "
         "has no valid signature, so `verify --signer` reports all of them.",
         table(["change", "tried", "fault", "note", "not found"], rows),

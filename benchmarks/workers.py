@@ -1,4 +1,4 @@
-"""Measures the share of the time in which eight workers of one run work, and what durability costs.
+"""Measures the share of the time in which eight workers of one run generate, and the time that durability takes.
 
 To print a table:             python -m benchmarks.workers
 To write it into the docs:    python -m benchmarks.workers --write docs/performance.md
@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def utilisation(directory: Path, workers: int, photos: int, seconds: float) -> tuple[float, int, int]:
-    """Returns the share of the time in which workers generate, the number of attempts, and of those nobody needs."""
+    """Returns the share of the time in which workers generate, and the numbers of all and of unneeded attempts."""
     worker_processes.SECONDS, pictures.SHEET_TILES = seconds, 2
     times = directory / "times"
     times.mkdir()

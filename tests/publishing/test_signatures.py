@@ -39,9 +39,9 @@ def test_the_signature_of_a_listed_signer_has_no_fault(folder, signature):
     ("content", "change", "signers", "fault"),
     [
         (b"another folder", lambda old: old, "me", "x is not the file that me@example.org signed"),
-        (CONTENT, lambda old: old, "other", "the signature of x is by no signer in "),
-        (CONTENT, lambda old: b"", "me", "the signature of x is by no signer in "),
-        (CONTENT, lambda old: b"\0" * 1000, "me", "the signature of x is by no signer in "),
+        (CONTENT, lambda old: old, "other", "the signature of x is not by a signer in "),
+        (CONTENT, lambda old: b"", "me", "the signature of x is not by a signer in "),
+        (CONTENT, lambda old: b"\0" * 1000, "me", "the signature of x is not by a signer in "),
         (CONTENT, lambda old: old.replace(b"A", b"B"), "me", ""),
         (CONTENT, lambda old: old * 1000, "me", "the signature of x has more than 65,536 bytes"),
     ],

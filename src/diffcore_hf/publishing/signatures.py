@@ -74,7 +74,7 @@ def signature_fault(name: str, content: bytes, signature: bytes, signers: str) -
         found = _run(["-Y", "find-principals", "-s", str(stored), "-f", signers], b"", "--signer")
         names = found.stdout.decode(errors="replace").split("\n")[0].strip()
         if found.returncode or not names:
-            return f"the signature of {name} is by no signer in {signers} ({_reason(found)})"
+            return f"the signature of {name} is not by a signer in {signers} ({_reason(found)})"
         signer = names.split(",")[0]
         options = ["-Y", "verify", "-f", signers, "-I", signer, "-n", NAMESPACE, "-s", str(stored)]
         done = _run(options, content, "--signer")

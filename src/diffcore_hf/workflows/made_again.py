@@ -150,7 +150,7 @@ def _different(attempts: Sequence[Sampled], table: pa.Table, *, strict: bool) ->
         elif sha256(cell["bytes"]) == attempt.image_sha256:
             continue
         elif strict:
-            faults.append(f"{attempt} is another image than the one that was generated again, although strict is true")
+            faults.append(f"{attempt} differs from the image that was generated again, although strict is true")
         else:
             try:
                 difference = mean_difference(attempt.image, cell["bytes"])
@@ -159,7 +159,7 @@ def _different(attempts: Sequence[Sampled], table: pa.Table, *, strict: bool) ->
                 continue
             if difference > HIGHEST_DIFFERENCE:
                 faults.append(
-                    f"{attempt} is another image than the one that was generated again: the mean difference is "
+                    f"{attempt} differs from the image that was generated again: the mean difference is "
                     f"{difference:.1f} levels of 255, more than {HIGHEST_DIFFERENCE:g}"
                 )
     return faults
@@ -199,7 +199,9 @@ def _distant(
     faults = []
     for name, own, other in zip(names, found, stored, strict=True):
         if own is None or np.shape(own) != np.shape(other):
-            faults.append(f"{name} has no such embedding with the image tower of the recipe")
+            faults.append(
+                f"{name} cannot be embedded, or its embedding has another length with the image tower of the recipe"
+            )
             continue
         cosine = float(row_cosines(np.asarray(own)[None], np.asarray(other)[None])[0])
         if not cosine >= lowest:

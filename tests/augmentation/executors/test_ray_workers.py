@@ -37,10 +37,10 @@ def actors(cluster, monkeypatch, tmp_path):
 
 def started(cluster, actors):
     """Lets all actors begin their work, and returns them by node."""
-    actors._look()
+    actors._step()
     for actor in cluster.running().values():
         actor.returns((7, ""))
-    actors._look()
+    actors._step()
     return cluster.running()
 
 
@@ -57,20 +57,20 @@ def test_each_node_gets_a_worker_that_reserves_its_cpus(cluster, actors):
 
 def test_the_run_ends_when_the_workers_have_ended(cluster, actors):
     for actor in started(cluster, actors).values():
-        assert actors._look()
+        assert actors._step()
         actor.returns(None)
-    assert not actors._look()
+    assert not actors._step()
     assert cluster.running() == {}
 
 
 def test_a_worker_that_waits_for_room_does_not_delay_the_end(cluster, actors):
-    actors._look()
+    actors._step()
     cluster.actors[0].returns((7, ""))
     assert actors._waiting() == "2 of 2 workers wait for room in the Ray cluster"
-    actors._look()
+    actors._step()
     assert actors._waiting() == "1 of 2 workers wait for room in the Ray cluster"
     cluster.actors[0].returns(None)
-    assert not actors._look()
+    assert not actors._step()
     assert cluster.running() == {}
 
 
@@ -85,24 +85,24 @@ def test_a_worker_that_dies_again_and_again_is_not_replaced_any_more(cluster, ac
     del cluster.cpus["b"]
     for _ in range(team.RESTARTS + 1):
         started(cluster, actors)["a"].returns(RayError())
-    assert not actors._look()
+    assert not actors._step()
     assert len(cluster.actors) == team.RESTARTS + 1
 
 
 def test_nodes_join_and_leave(cluster, actors):
     started(cluster, actors)
     cluster.cpus = {"b": 2, "c": 1, "d": 1}
-    actors._look()
+    actors._step()
     started(cluster, actors)
     assert shares(cluster) == {"b": "1/2", "c": "0/2", "d": "2/3"}
     cluster.cpus = {}
-    assert actors._look()
+    assert actors._step()
     assert cluster.running() == {}
     assert actors._waiting() == "the Ray cluster has no node for a worker yet"
 
 
 def test_a_node_that_leaves_before_its_actor_starts_is_no_fault(cluster, actors):
-    actors._look()
+    actors._step()
     cluster.actors[0].returns(ActorUnschedulableError())
     del cluster.cpus["a"]
     started(cluster, actors)
@@ -119,10 +119,10 @@ def test_a_node_that_leaves_before_its_actor_starts_is_no_fault(cluster, actors)
     ],
 )
 def test_a_node_that_cannot_work_gets_no_worker_and_the_others_work(cluster, actors, caplog, results, reason):
-    actors._look()
+    actors._step()
     for result in results:
         cluster.running()["a"].returns(result)
-        assert actors._look()
+        assert actors._step()
     assert set(started(cluster, actors)) == {"b"}
     [line] = actors.refused.values()
     assert line.startswith(f"node a of the Ray cluster {reason[:20]}")
@@ -131,25 +131,25 @@ def test_a_node_that_cannot_work_gets_no_worker_and_the_others_work(cluster, act
 
 def test_a_worker_with_an_error_is_not_replaced(cluster, actors, caplog):
     started(cluster, actors)["a"].returns(RayTaskError(UserError("the model fails on every image")))
-    assert actors._look()
+    assert actors._step()
     assert set(cluster.running()) == {"b"}
     assert caplog.text == ""
     cluster.running()["b"].returns(RayTaskError(ValueError("a fault of the program")))
-    assert not actors._look()
+    assert not actors._step()
     assert "a fault of the program" in caplog.text
 
 
 def test_signals_are_sent_once_to_the_process_of_each_worker(cluster, actors, monkeypatch):
-    actors._look()
+    actors._step()
     cluster.actors[0].returns((7, ""))
-    actors._look()
+    actors._step()
     received = [15]
     monkeypatch.setattr(signals, "received", lambda: tuple(received))
     monkeypatch.setattr(signals, "requested", lambda: received[0])
-    assert actors._look()
+    assert actors._step()
     assert set(cluster.running()) == {"a"}, "an actor that has not started is not needed any more"
     received.append(2)
-    assert actors._look()
+    assert actors._step()
     assert cluster.sent == [("a", 7, 15), ("a", 7, 2)]
     cluster.running()["a"].returns(None)
-    assert not actors._look()
+    assert not actors._step()

@@ -67,7 +67,7 @@ def test_a_snapshot_in_the_cache_of_the_hub_links_to_its_own_files(folder, tmp_p
 def test_a_path_outside_the_folders_of_a_dataset_is_a_fault(path):
     manifest = example_manifest()
     manifest["files"].append({"path": path, "size": 1, "sha256": "0" * 64})
-    assert f"diffcore.json names {path!r}, which is no path of a dataset" in listed_faults(manifest)
+    assert f"diffcore.json names {path!r}, which is not the path of a file in a dataset" in listed_faults(manifest)
 
 
 def test_each_shard_is_listed_once_and_in_one_configuration():
@@ -80,4 +80,4 @@ def test_each_shard_is_listed_once_and_in_one_configuration():
     assert listed_faults(manifest) == [f"diffcore.json names {shard['path']} 2 times"]
     manifest["files"].remove(shard)
     manifest["configs"]["default"]["train"] = []
-    assert listed_faults(manifest) == [f"diffcore.json lists {shard['path']}, which is in no configuration"]
+    assert listed_faults(manifest) == [f"diffcore.json lists {shard['path']}, which no configuration uses"]

@@ -29,7 +29,7 @@ from diffcore_hf.core.errors import UserError
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
+CHECK_SECONDS = 0.5
 """Time between two checks of the processes."""
 MAX_PROCESSES = 256
 """Largest value of --workers. It is above the number of GPUs and cores of one machine, and finds a typing error."""
@@ -132,7 +132,7 @@ class _Team:
             while alive := self._alive(passed_on):
                 team.show_progress(bar, self._notes)
                 with signals.interruptible(signals.EXPORT):
-                    connection.wait([process.sentinel for process in alive], LOOK_SECONDS)
+                    connection.wait([process.sentinel for process in alive], CHECK_SECONDS)
         signals.check()
 
     def end(self) -> None:

@@ -18,7 +18,7 @@ class RayWorker:
     """Class of the actor. Its process is the worker. Ray runs its methods in the main thread, so signals work."""
 
     def check(self, probe: str, version: str, seconds: float) -> tuple[int, str]:
-        """Return the id of this process, and why it cannot work; "" if it can.
+        """Return the id of this process, and the reason why it cannot work; "" if there is none.
 
         Args:
             probe: a new file in the folder `.diffcore` of the output folder.

@@ -1,7 +1,7 @@
 """Ray cluster: the connection to a cluster, and the places for workers on its nodes.
 
-Owns the start and the end of the connection, its faults, and the rule how many workers a node gets. The workers are
-Ray actors (ray_workers.py). The library ray is imported only when a function is called.
+Owns the start and the end of the connection, its faults, and the rule for the number of workers of a node.
+The workers are Ray actors (ray_workers.py). The library ray is imported only when a function is called.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class RayCluster:
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """Context in which this process is connected to the cluster. An existing connection is used and stays.
+        """Context in which this process is connected to the cluster. An existing connection is used and is not closed.
 
         Raises:
             UserError: the cluster cannot be used.
             Stopped: a signal was received before the connection existed.
         """
         self.check()
-        # A start of Ray sends no usage statistics.
+        # Ray does not send usage statistics.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         with signals.unchanged_handlers():
             import ray

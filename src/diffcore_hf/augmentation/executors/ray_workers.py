@@ -30,7 +30,7 @@ from diffcore_hf.core.errors import UserError, innermost_cause
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
+CHECK_SECONDS = 0.5
 """Time between two checks of the actors."""
 NODES_SECONDS = 3.0
 """Time between two readings of the list of nodes."""
@@ -76,7 +76,7 @@ def collect_with_ray(
 def _actor_class() -> Any:
     import ray
 
-    # This process starts a dead actor again, because only it can tell whether the deaths are hopeless.
+    # This process starts a dead actor again, and not Ray, because it counts the images between two deaths.
     return ray.remote(max_restarts=0)(ray_actor.RayWorker)
 
 
@@ -147,7 +147,7 @@ class _Member:
         self.pid, self.signals_sent = None, 0
 
     def work(self, pid: int) -> None:
-        """Give the started actor its work."""
+        """Start the work of an actor that has started."""
         self.pid, self.failed_starts = pid, 0
         self.call = self.actor.work.remote(self.order, os.getcwd(), self.place.threads)
 
@@ -203,10 +203,10 @@ class _Actors:
         """
         self.probe = probe
         bar.expect(team.expected(self.notes.run))
-        while self._look():
+        while self._step():
             team.show_progress(bar, self.notes, self._waiting())
             with signals.interruptible(signals.EXPORT):
-                time.sleep(LOOK_SECONDS)
+                time.sleep(CHECK_SECONDS)
         signals.check()
 
     def end(self) -> None:
@@ -214,10 +214,10 @@ class _Actors:
         for member in self._members.values():
             member.end()
 
-    def _look(self) -> bool:
+    def _step(self) -> bool:
         """React to what happened in the cluster since the last call, and return whether work is left."""
         for member in list(self._members.values()):
-            self._look_at(member)
+            self._check(member)
         if self._may_start():
             self._follow_nodes()
         for member in self._members.values():
@@ -268,8 +268,8 @@ class _Actors:
         del self._members[member.place]
         self.shares.give_back(member.order.share)
 
-    def _look_at(self, member: _Member) -> None:
-        """React if the method that an actor runs has ended."""
+    def _check(self, member: _Member) -> None:
+        """React if the method of an actor has ended."""
         import ray
 
         if member.call is None or not ray.wait([member.call], timeout=0)[0]:
@@ -309,7 +309,7 @@ class _Actors:
         member.end()
 
     def _died(self, member: _Member, error: Exception) -> None:
-        """Start an actor again whose process has ended, unless this is hopeless."""
+        """Start an actor again whose process has ended, unless it died too often without progress."""
         import ray
 
         has_started = member.pid is not None
@@ -329,7 +329,7 @@ class _Actors:
             member.start(self.probe)
 
     def _refuse(self, member: _Member, fault: str) -> None:
-        """Give a place no worker in this run."""
+        """Exclude a place from the rest of this run."""
         line = f"node {member.place.node[:12]} of the Ray cluster {fault}"
         self.refused[member.place] = line
         log.warning("%s. It gets no work", line)

@@ -243,11 +243,13 @@ class _Images:
                 findings.add("attempts: images of rejected attempts are published for some attempts only", where)
 
     def report_duplicates(self, findings: Findings) -> None:
-        """Report equal images that are no duplicates, and duplicates without an equal image."""
+        """Report equal images without the reason duplicate, and this reason without an equal image."""
         for group in self._equal.values():
             others = [(reason, where) for reason, where in group if reason not in ("duplicate", *_BEFORE_DUPLICATE)]
             for _, where in others[1:]:
-                findings.add("attempts: an image equals that of another attempt, but is no duplicate", where)
+                findings.add(
+                    "attempts: an image equals that of another attempt, but its reason is not duplicate", where
+                )
             if len(group) == 1 and group[0][0] == "duplicate":
                 findings.add("attempts: a duplicate has no equal image", group[0][1])
 

@@ -1,6 +1,6 @@
 """Card text: compares a published README with the card that is rendered again from the published files.
 
-A person may edit the free sections and the metadata. These edits are notes. Every other difference is a fault. A card
+A person may edit the free sections and the metadata. Such an edit is a note. Every other difference is a fault. A card
 of another version of this package has other sentences, so only its values are compared.
 """
 

@@ -1,4 +1,4 @@
-"""Files: checks which files a dataset has, and that each is a regular file and no link.
+"""Files: checks which files a dataset has, and that none of them is a link.
 
 Owns the rules for paths in diffcore.json, for links, and for files that no manifest lists. Does not compare the content
 of files (publishing/hub/verification.py).
@@ -32,14 +32,16 @@ def listed_faults(manifest: Manifest) -> list[str]:
     """Return the faults of the list of files: impossible paths, repeated paths, and shards without an entry."""
     entries = [entry["path"] for entry in manifest["files"]]
     faults = [
-        f"{MANIFEST} names {visible(repr(path))}, which is no path of a dataset" for path in entries if not _fits(path)
+        f"{MANIFEST} names {visible(repr(path))}, which is not the path of a file in a dataset"
+        for path in entries
+        if not _fits(path)
     ]
     faults += [f"{MANIFEST} names {path} {count} times" for path, count in Counter(entries).items() if count > 1]
     with_rows = {entry["path"] for entry in manifest["files"] if "rows" in entry}
     filled = {entry["path"] for entry in manifest["files"] if entry.get("rows")}
     shards = list(chain.from_iterable(paths for splits in manifest["configs"].values() for paths in splits.values()))
     faults += [f"{MANIFEST} names the shard {path} without its hash" for path in shards if path not in with_rows]
-    faults += [f"{MANIFEST} lists {path}, which is in no configuration" for path in sorted(filled - set(shards))]
+    faults += [f"{MANIFEST} lists {path}, which no configuration uses" for path in sorted(filled - set(shards))]
     faults += [
         f"{MANIFEST} lists {path} without its number of rows"
         for path in entries
