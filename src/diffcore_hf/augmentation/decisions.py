@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from itertools import chain
+from functools import cached_property
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from diffcore_hf.method.checker import Checker
 from diffcore_hf.method.checks import DUPLICATE, Check, checks_of, recorded_reasons
 from diffcore_hf.method.copies.closeness import Comparison
 from diffcore_hf.method.copies.counterparts import PairScore
+from diffcore_hf.method.policies import FittedPolicy
 
 Score = Callable[[tuple[str, Location], tuple[str, Location]], float]
 """Function that returns the score of two images, which are given by their hashes and locations."""
@@ -73,7 +75,6 @@ class Decider:
         self.comparisons.read_new()
         self.checks = checks_of(run.recipe.filter.checks)
         _check_recorded_reasons(run, attempts, self.checks)
-        self.policy = policies.fit(run.recipe.filter.policy, self.embeddings, run.recipe.seed)
         self._checker = self._new_checker()
         self._counts: Counter[str] = Counter()
         self._tallied = 0
@@ -84,6 +85,11 @@ class Decider:
         self._parents = np.array(parents, np.int64)
         """(U,) int64: index of the fact about the real image of each unit; -1: there is none."""
         self.leave_out(read_suspects(run.folder.private).suspended)
+
+    @cached_property
+    def policy(self) -> FittedPolicy:
+        """The policy of the run, fitted to the references."""
+        return policies.fit(self.run.recipe.filter.policy, self.embeddings, self.run.recipe.seed)
 
     @classmethod
     def read(cls, run: Run) -> Decider:
@@ -112,6 +118,19 @@ class Decider:
 
     def _new_checker(self) -> Checker:
         return Checker(self.units, self.run.review.verdicts, self.checks, self.comparisons.reasons)
+
+    def without_first(self, wanted: int) -> NDArray[np.int64]:
+        """Return (n,) int64: those of the first `wanted` units whose attempt 0 is due, in plan order. No attempt is
+        tested for this."""
+        due = self.units.possible() & ~self._left_out
+        return np.array(
+            [
+                unit
+                for unit, key in enumerate(islice(self.run.plan.keys(), wanted))
+                if due[unit] and (*key, 0) not in self.attempts.keys
+            ],
+            np.int64,
+        )
 
     def leave_out(self, suspended: Collection[Item]) -> None:
         """Exclude suspended units (crashes.py) from further attempts. Items that have facts are not suspended."""
@@ -267,7 +286,7 @@ class Decider:
         attempts, indices = self._attempt_facts(compared=compared)
         decisions = self._decide(attempts, self._pair_score(attempts, indices, score))
         if not decisions.decided.all():
-            attempts, indices = _selected(attempts, decisions.decided), indices[decisions.decided]
+            attempts, indices = attempts.selected(decisions.decided), indices[decisions.decided]
             decisions = self._decide(attempts, self._pair_score(attempts, indices, score))
         return attempts, indices, decisions
 
@@ -377,17 +396,3 @@ def _read_references(run: Run) -> Facts:
 
 def _read_attempts(run: Run) -> Facts:
     return Facts.read(run.ledger, run.ledger.rounds(), run.inputs.of_attempt)
-
-
-def _selected(attempts: filtration.AttemptFacts, mask: np.ndarray) -> filtration.AttemptFacts:
-    """Return the attempts that a mask selects."""
-    compared = attempts.comparisons
-    return filtration.AttemptFacts(
-        units=attempts.units[mask],
-        attempts=attempts.attempts[mask],
-        embeddings=attempts.embeddings[mask],
-        parents=attempts.parents[mask],
-        reasons=[attempts.reasons[index] for index in np.flatnonzero(mask).tolist()],
-        image_sha256=[attempts.image_sha256[index] for index in np.flatnonzero(mask).tolist()],
-        comparisons=compared and [compared[index] for index in np.flatnonzero(mask).tolist()],
-    )

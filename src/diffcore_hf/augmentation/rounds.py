@@ -13,8 +13,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -42,13 +44,24 @@ from diffcore_hf.augmentation.tasks import (
     ReferenceTask,
     Task,
 )
-from diffcore_hf.augmentation.work import AttemptWork, ReferenceWork, Work, first_attempts, next_piece, next_suspect
+from diffcore_hf.augmentation.work import (
+    AttemptWork,
+    FirstWork,
+    ReferenceWork,
+    Work,
+    first_attempts,
+    next_piece,
+    next_suspect,
+)
 from diffcore_hf.augmentation.worker_notes import WorkerNotes
+from diffcore_hf.config.policy import reads_class_names
 from diffcore_hf.core import signals
 from diffcore_hf.core.quiet import quiet_datasets
 
 log = logging.getLogger(__name__)
 
+LARGE = 20_000
+"""Number of attempts from which their test takes seconds."""
 POLL_SECONDS = 0.05, 2.0
 """Shortest and longest time between two checks of a part that another worker computes."""
 
@@ -144,7 +157,20 @@ class _Collection:
             self._later = 0
             self._once(PREPARED, lambda: _is_unprepared(run), PreparationTask())
             self.decider = Decider(run, references, attempts)
-            return self._attempts(AttemptWork(run, wanted, self.decider, self.share), self.decider)
+            start = self._start_early if _is_large(self.decider, done) else AttemptWork
+            return self._attempts(start(run, wanted, self.decider, self.share), self.decider)
+
+    def _start_early(self, run: Run, wanted: int, decider: Decider, share: Share) -> AttemptWork:
+        """Compute one part of attempts 0 while another thread fits the policy and tests the attempts that exist."""
+        early = FirstWork(run, wanted, decider, share)
+        with ThreadPoolExecutor(1) as threads:
+            tested = threads.submit(AttemptWork, run, wanted, decider, share)
+            sizes = PartSizes(self.executor.batch_size(AttemptTask), run.recipe.part_size)
+            parts = list(self._parts(islice(self._tasks(early, sizes), 1), self._count))
+            work = tested.result()
+        for part in parts:
+            self._add(work, part, sizes)
+        return work
 
     def _attempts(self, work: AttemptWork, decider: Decider) -> str | None:
         """Compute rounds 0, 1, ... and return why the run stopped early; None: it did not."""
@@ -233,12 +259,7 @@ class _Collection:
         waits = _waits()
         while True:
             for part in self._parts(self._tasks(work, sizes), self._count):
-                self._running.pop(part.task, None)
-                sizes.measured(part)
-                self.notes.finished(part.seconds)
-                work.add(part)
-                if isinstance(part.task, AttemptTask):
-                    self._space.add(part.path, len(part.task))
+                self._add(work, part, sizes)
                 waits = _waits()
                 if message := check():
                     return message
@@ -253,6 +274,15 @@ class _Collection:
                 # Other workers compute the rest. The wait ends when their parts exist or their counters stop.
                 self.notes.claim("", [])
                 self._wait(next(waits))
+
+    def _add(self, work: Work, part: CommittedPart, sizes: PartSizes) -> None:
+        """Add a part that this process computed."""
+        self._running.pop(part.task, None)
+        sizes.measured(part)
+        self.notes.finished(part.seconds)
+        work.add(part)
+        if isinstance(part.task, AttemptTask):
+            self._space.add(part.path, len(part.task))
 
     def _tasks(self, work: Work, sizes: PartSizes) -> Iterator[Task]:
         """Yield the task of each next part, until nothing is due that no worker computes."""
@@ -307,6 +337,22 @@ class _Collection:
     def _count(self, images: int) -> None:
         self._bar.add(images)
         self.notes.add(images)
+
+
+def _is_large(decider: Decider, done: int) -> bool:
+    """Return whether the test of the attempts that exist takes so long that a part is computed meanwhile.
+
+    If the result of the test can be that the run stops early or fails, no part is computed before it.
+
+    Args:
+        decider: has all facts.
+        done: number of units that have an attempt 0. Each of them has at least one attempt that is counted.
+    """
+    recipe = decider.run.recipe
+    share = recipe.max_faulty
+    if len(decider.attempts) < LARGE or reads_class_names(recipe.filter.policy):
+        return False
+    return share is None or sum(reason is not None for reason in decider.attempts.reasons) < share * done
 
 
 def _waits() -> Iterator[float]:

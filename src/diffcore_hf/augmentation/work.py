@@ -135,18 +135,68 @@ class ReferenceWork:
         self._rows = [row for row in self._rows if row not in rows]
 
 
-class AttemptWork:
-    """The attempts of rounds 0, 1, ... that are due.
+class _AttemptItems:
+    """What all work on attempts has in common.
 
     Args:
         run: the run.
         wanted: number of units whose attempts are made.
-        decider: decides about the attempts; facts are added to it.
+        decider: decides about the attempts.
         share: share of this worker.
     """
 
     def __init__(self, run: Run, wanted: int, decider: Decider, share: Share):
         self._run, self._wanted, self._decider, self._share = run, wanted, decider, share
+
+    def is_suspect(self, due: Due, alone: Collection[Item]) -> Bools:
+        return self._decider.is_suspect(due, alone)
+
+    def kind(self, number: int) -> str:
+        return round_name(number)
+
+    def task(self, number: int, positions: Sequence[int]) -> AttemptTask:
+        return AttemptTask(tuple(self._run.plan.key(unit) for unit in positions), number)
+
+    def sizes(self, positions: Sequence[int]) -> None:
+        return None
+
+    def _owned(self, due: Due) -> Due:
+        return due[self._share.may_compute(due.positions)]
+
+
+class FirstWork(_AttemptItems):
+    """The attempts 0 that are due. They are known before any attempt is tested.
+
+    One part of this work is computed while another thread tests the attempts that exist. So this object neither tests
+    attempts nor adds facts. The part is then added to an AttemptWork.
+    """
+
+    def __init__(self, run: Run, wanted: int, decider: Decider, share: Share):
+        super().__init__(run, wanted, decider, share)
+        units = decider.without_first(wanted)
+        self._due = self._owned(Due(np.zeros(len(units), np.int64), units))
+
+    def due(self) -> Due:
+        return self._due
+
+    def leave_out(self, suspended: Collection[Item]) -> None:
+        plan = self._run.plan
+        rows = {row_id for _, (row_id, _) in suspended}
+        left_out = [plan.row_ids[unit] in rows for unit in self._due.positions.tolist()]
+        self._due = self._due[~np.array(left_out, np.bool_)]
+
+    def add(self, part: CommittedPart) -> None:
+        raise ValueError("a part is added to an AttemptWork")
+
+    def read_others(self) -> int:
+        return 0
+
+
+class AttemptWork(_AttemptItems):
+    """The attempts of rounds 0, 1, ... that are due. Facts are added to the decider."""
+
+    def __init__(self, run: Run, wanted: int, decider: Decider, share: Share):
+        super().__init__(run, wanted, decider, share)
         self._schedule = decider.schedule(wanted)
         self._exact: tuple[int, Due] | None = None
         self._round = 0
@@ -163,9 +213,6 @@ class AttemptWork:
     def leave_out(self, suspended: Collection[Item]) -> None:
         self._decider.leave_out(suspended)
         self._exact = None
-
-    def is_suspect(self, due: Due, alone: Collection[Item]) -> Bools:
-        return self._decider.is_suspect(due, alone)
 
     def compared(self) -> None:
         """Use new comparisons of images, which can reject attempts that passed before."""
@@ -184,18 +231,6 @@ class AttemptWork:
         if self._exact is None or self._exact[0] != count:
             self._exact = count, self._decider.due(self._wanted)
         return self._exact[1]
-
-    def _owned(self, due: Due) -> Due:
-        return due[self._share.may_compute(due.positions)]
-
-    def kind(self, number: int) -> str:
-        return round_name(number)
-
-    def task(self, number: int, positions: Sequence[int]) -> AttemptTask:
-        return AttemptTask(tuple(self._run.plan.key(unit) for unit in positions), number)
-
-    def sizes(self, positions: Sequence[int]) -> None:
-        return None
 
     def add(self, part: CommittedPart) -> None:
         """Add the facts of a part that this process computed.

@@ -63,6 +63,23 @@ class AttemptFacts:
         """Returns the comparison of an attempt; None if there is none."""
         return None if self.comparisons is None else self.comparisons[attempt]
 
+    def selected(self, mask: Bools) -> AttemptFacts:
+        """Returns the attempts that a mask selects.
+
+        Args:
+            mask: (M,) bool.
+        """
+        indices = np.flatnonzero(mask).tolist()
+        return AttemptFacts(
+            units=self.units[mask],
+            attempts=self.attempts[mask],
+            embeddings=self.embeddings[mask],
+            parents=self.parents[mask],
+            reasons=[self.reasons[index] for index in indices],
+            image_sha256=[self.image_sha256[index] for index in indices],
+            comparisons=self.comparisons and [self.comparisons[index] for index in indices],
+        )
+
 
 class Checker:
     """Applies the checks to attempts one after the other, because a duplicate depends on the attempts before it.
