@@ -93,9 +93,11 @@ OWN = {"attempt_digest": "d", "recipes": [], "about": {}}
     "content",
     [b"", b"{}", b"[]", b"null", b'"text"', b'{"attempt_digest": ', b"\x89PNG\r\n\x1a\n", b"[" * 100_000,
      b'{"format": 4}',
+     run_bytes(OWN | {"identities": None}), run_bytes(OWN | {"identities": {}}), run_bytes(OWN | {"resolved": []}),
+     run_bytes(OWN | {"resolved": {"filter": None}}), run_bytes(OWN | {"recipes": None}),
      canonical_json({"format": RUN_FORMAT, "attempt_digest": "d"}), b'{"format": [3], "hash": 1}', run_bytes(OWN)[:-9],
      run_bytes(OWN).replace(b'"d"', b'"e"'), run_bytes(OWN).replace(b'"format": ', b'"format": 1'), None],
-    ids=range(15),
+    ids=range(20),
 )  # fmt: skip
 def test_a_damaged_run_json_names_the_file_and_the_remedy(tmp_path, content):
     folder = Folder(tmp_path / "out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -107,11 +108,16 @@ def test_pickles_beside_safetensors_are_ignored(tmp_path):
         ("../nothing", "nor a Hub id"),
         ("package:no_such_package/x", "no package 'no_such"),
         ("package:diffcore_hf/nothing", "package diffcore_hf has no 'nothing'"),
+        ("package:diffcore_hf/../diffcore_hf", "no package 'diffcore_hf'"),
+        ("package:no_such_package.inner/x", "no package 'no_such"),
+        ("package:/x", "no package ''"),
+        ("package:antigravity/x", "no package 'antigravity'"),
     ],
 )
 def test_a_missing_path_is_refused(path, error):
     with pytest.raises(ValueError, match=error):
         access.resolve_weights(path)
+    assert "antigravity" not in sys.modules
 
 
 def test_an_empty_folder_is_refused(tmp_path):

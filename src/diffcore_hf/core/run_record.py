@@ -18,6 +18,9 @@ RUN_FORMAT = 4
 stages read to `source_image` and `generated_image`. Format 3 added a digest of its inputs to every fact. Format 4 added
 a mark to every generated image."""
 
+_TYPES: Mapping[str, type] = {"resolved": dict, "about": dict, "attempt": dict, "identities": dict, "recipes": list}
+"""Key -> type of its value. Another person can write such a file with the hash of its content."""
+
 
 class OtherFormat(ValueError):
     """Raised when another version wrote the file. The message is the number of its format."""
@@ -66,4 +69,12 @@ def parse_run(text: bytes) -> dict[str, Any]:
         raise OtherFormat(str(number))
     if not is_ours:
         raise ValueError("it does not have the hash of its own content")
+    for key, kind in _TYPES.items():
+        if not isinstance(content.get(key, kind()), kind):
+            raise ValueError(f"it has no valid {key!r}")
+    for key in ("resolved", "about"):
+        if not all(isinstance(content.get(key, {}).get(name, {}), dict) for name in ("source", "model", "filter")):
+            raise ValueError(f"it has no valid {key!r}")
+    if "identities" in content and "source" not in content["identities"]:
+        raise ValueError("it has no identity of its source")
     return content

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,11 +99,14 @@ def package_path(path: str) -> Path:
     """Returns the folder that `package:<module>/<folder>` names."""
     module, _, inside = path.removeprefix("package:").partition("/")
     try:
-        if ".." in inside.split("/"):
-            raise ValueError("outside of the package")
-        folder = Path(str(files(module).joinpath(inside)))
-    except (ModuleNotFoundError, TypeError, ValueError):
-        raise UserError(f"{path}: no package {module!r} is installed. Use package:<module>/<folder>") from None
+        found = find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    # The package itself is not imported, because the path may come from another person.
+    folders = list((found and found.submodule_search_locations) or ())
+    if not folders or ".." in inside.split("/"):
+        raise UserError(f"{path}: no package {module!r} is installed. Use package:<module>/<folder>")
+    folder = Path(folders[0], inside.lstrip("/"))
     if not folder.exists():
         raise UserError(f"{path}: package {module} has no {inside!r}. Reinstall it, or give another path")
     return folder
