@@ -208,6 +208,12 @@ def test_models_are_not_loaded_for_a_dataset_with_faults(copy):
     assert result.notes == ["no image was embedded or generated again, because the dataset has faults"]
 
 
+def test_only_the_values_of_a_card_with_other_texts_are_checked(copy, monkeypatch):
+    note = "README.md: another version of diffcore-hf wrote the card, so only its values are checked"
+    monkeypatch.setattr("diffcore_hf.workflows.verify.text_digest", lambda: "other")
+    assert verified(str(copy)) == Verification(notes=[note])
+
+
 def test_images_are_embedded_and_generated_again(done):
     assert verified(str(done.folder.path), rescore=3, regenerate=3) == Verification()
 

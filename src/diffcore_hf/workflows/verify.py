@@ -23,7 +23,7 @@ from diffcore_hf.publishing.audit.report import Verification
 from diffcore_hf.publishing.audit.shards import Shards
 from diffcore_hf.publishing.card import worth
 from diffcore_hf.publishing.card.dataset_card import configs_in_order, render_card
-from diffcore_hf.publishing.card.recorded import card_facts
+from diffcore_hf.publishing.card.recorded import card_facts, text_digest
 from diffcore_hf.publishing.hub import parquet, verification
 from diffcore_hf.publishing.hub.client_errors import as_user_error
 from diffcore_hf.publishing.hub.remote import Remote, RemoteFile, open_remote
@@ -243,4 +243,5 @@ def _check_rendered(published: _Published, comparison: Comparison | None, result
     except VALUE_FAULTS as error:
         result.faults.append(f"diffcore.json: the facts of the card are not valid ({innermost_cause(error)})")
         return
-    check_card(text, rendered, result, same_version=manifest.get("version") == __version__, values=manifest)
+    same_version = manifest.get("version") == __version__ and manifest["card"].get("text") == text_digest()
+    check_card(text, rendered, result, same_version=same_version, values=manifest)

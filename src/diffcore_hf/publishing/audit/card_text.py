@@ -38,7 +38,7 @@ def check_card(
         card: text of the published README.md.
         rendered: the card of the published files, as this version of the package writes it.
         result: gets the faults and notes.
-        same_version: whether the same version of this package wrote the card.
+        same_version: whether this version of the package wrote the card.
         values: content of diffcore.json, for a card of another version.
     """
     card = card.removeprefix("\ufeff").replace("\r\n", "\n")
@@ -111,7 +111,7 @@ def _first_difference(expected: str, found: str, card: str) -> str:
         fault = f"line {number_of} does not follow from the published files: {_short(theirs[start])}"
     else:
         fault = f"line {number_of} is {_short(theirs[start])} instead of {_short(own[first])}"
-    more = f", and {count - 1} more differences" if count > 1 else ""
+    more = f" ({count} differences)" if count > 1 else ""
     return f"README.md: {fault}{more}"
 
 

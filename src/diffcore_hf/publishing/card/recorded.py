@@ -6,7 +6,10 @@ from the published files. Owns the form of the record. Does not own the card its
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
 from typing import Any
 
 from diffcore_hf.core.manifest import ClassRow, Comparison
@@ -51,7 +54,21 @@ def recorded_facts(
         "columns_prefix": columns_prefix,
         "description": _plain(description),
         "description_note": description_note,
+        "text": text_digest(),
     }
+
+
+@cache
+def text_digest() -> str:
+    """Return 16 hex digits over the template of the card and the modules that fill it.
+
+    Two editions of this package with the same version number can write different cards.
+    """
+    modules = [file for file in resources.files("diffcore_hf.publishing.card").iterdir() if file.name.endswith(".py")]
+    digest = hashlib.sha256((resources.files("diffcore_hf.hub_cards") / "dataset_card.md.jinja").read_bytes())
+    for file in sorted(modules, key=lambda file: file.name):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def card_facts(
