@@ -351,3 +351,14 @@ def test_a_fault_of_the_machine_is_not_reported_as_a_damaged_part(ledger, monkey
     for read in (lambda: ledger.facts("r0", path), ledger.count, lambda: read_images([(path, 0)])):
         with pytest.raises(PermissionError):
             read()
+
+
+def test_attempts_are_counted_in_some_parts_and_renamed_parts_are_listed(ledger):
+    first, second = (ledger.write("r0", attempts((name, 0, 0), ("x", 0, 0))) for name in "ab")
+    assert (ledger.count(), ledger.count([first]), ledger.count([])) == (4, 2, 0)
+    first.write_bytes(b"damaged")
+    ledger.repairs = True
+    Facts.read(ledger, ["r0"], wanted_inputs)
+    assert ledger.renamed == {first}
+    assert ledger.attempt_parts() == [second]
+    assert ledger.count([first, second]) == 2

@@ -9,7 +9,7 @@ computed again from the plan, the facts, the recipe and the review.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice
@@ -23,17 +23,18 @@ from diffcore_hf.augmentation.crashes import Item, note_on, read_suspects
 from diffcore_hf.augmentation.facts import Facts
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.part_files import REFERENCES, Location
+from diffcore_hf.augmentation.reasons import check_recorded_reasons
 from diffcore_hf.augmentation.reference_embeddings import captions_of, reference_embeddings
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.schedule import NOTHING, Due, Schedule
-from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.schema import AttemptKey
 from diffcore_hf.method import filtration, policies
 from diffcore_hf.method.checker import Checker
-from diffcore_hf.method.checks import DUPLICATE, Check, checks_of, recorded_reasons
+from diffcore_hf.method.checks import DUPLICATE, checks_of
 from diffcore_hf.method.copies.closeness import Comparison
 from diffcore_hf.method.copies.counterparts import PairScore
 from diffcore_hf.method.policies import FittedPolicy
+from diffcore_hf.method.references import ReferenceEmbeddings
 
 Score = Callable[[tuple[str, Location], tuple[str, Location]], float]
 """Function that returns the score of two images, which are given by their hashes and locations."""
@@ -55,9 +56,9 @@ class Decider:
         self.run, self.references, self.attempts = run, references, attempts
         plan = run.plan
         known = run.ledger.captions()
-        captions = captions_of(plan.prompt_texts.captions(), known)
-        contexts = captions_of(plan.prompt_texts.context_captions(), known)
-        self.width = references.width() or (1 if captions is None else captions.shape[1])
+        self._captions = captions_of(plan.prompt_texts.captions(), known)
+        self._contexts = captions_of(plan.prompt_texts.context_captions(), known)
+        self.width = references.width() or (1 if self._captions is None else self._captions.shape[1])
         facts = zip(references.keys, references.reasons, strict=True)
         unreadable = {row_id for (row_id, _, _), reason in facts if reason}
         self.units = filtration.Units(
@@ -66,25 +67,31 @@ class Decider:
             labels=plan.shown,
             readable=np.array([row_id not in unreadable for row_id in plan.row_ids], bool),
         )
-        self.embeddings = replace(
-            reference_embeddings(run.source, plan, references, self.width, captions, contexts),
-            logit_scale=run.ledger.logit_scale(),
-        )
         self.comparisons = Comparisons(run)
         """The comparisons of generated images with other images."""
         self.comparisons.read_new()
         self.checks = checks_of(run.recipe.filter.checks)
-        _check_recorded_reasons(run, attempts, self.checks)
+        check_recorded_reasons(run, attempts, self.checks)
         self._checker = self._new_checker()
         self._counts: Counter[str] = Counter()
         self._tallied = 0
         self._schedule: Schedule | None = None
         self._has_duplicates = False
         self._left_out = np.zeros(len(plan), np.bool_)
-        parents = [references.keys.get((row_id, 0, 0), -1) for row_id in plan.row_ids]
-        self._parents = np.array(parents, np.int64)
-        """(U,) int64: index of the fact about the real image of each unit; -1: there is none."""
         self.leave_out(read_suspects(run.folder.private).suspended)
+
+    @cached_property
+    def embeddings(self) -> ReferenceEmbeddings:
+        """The embeddings of the real images to which the policy is fitted."""
+        run, captions = self.run, self._captions
+        drawn = reference_embeddings(run.source, run.plan, self.references, self.width, captions, self._contexts)
+        return replace(drawn, logit_scale=run.ledger.logit_scale())
+
+    @cached_property
+    def _parents(self) -> NDArray[np.int64]:
+        """(U,) int64: index of the fact about the real image of each unit; -1: there is none."""
+        known = self.references.keys
+        return np.array([known.get((row_id, 0, 0), -1) for row_id in self.run.plan.row_ids], np.int64)
 
     @cached_property
     def policy(self) -> FittedPolicy:
@@ -363,23 +370,6 @@ class Decider:
 def _number(kind: str) -> int:
     """Return the number of the round of a kind of parts, such as 1 for `r1`."""
     return int(kind.removeprefix("r"))
-
-
-def _check_recorded_reasons(run: Run, attempts: Facts, checks: Sequence[Check]) -> None:
-    """Raise an error if an attempt was recorded with a reason that none of the checks handles.
-
-    Raises:
-        UserError: `filter.checks` does not contain the check for a reason that an earlier run recorded.
-    """
-    found = {reason.partition(":")[0] for reason in attempts.reasons if reason}
-    if unknown := sorted(found - set(recorded_reasons(checks))):
-        earlier = (run.previous or {}).get("recipes", [])
-        names = dict.fromkeys(name for entry in earlier for name in entry["decision"]["filter"].get("checks") or ())
-        missing = [name for name in names if name not in run.recipe.filter.checks]
-        raise UserError(
-            f"attempts in {run.folder.path} were recorded with the reason {unknown[0]!r}, but filter.checks does not "
-            f"contain the check for this reason. Use --filter.checks {' '.join([*run.recipe.filter.checks, *missing])}"
-        )
 
 
 def read_facts(run: Run) -> tuple[Facts, Facts]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from itertools import chain
 from pathlib import Path
 
 from diffcore_hf.augmentation.run import Run
@@ -20,6 +19,8 @@ BYTES_A_PIXEL = {"jpeg": 0.35, "webp": 1.2, "png": 1.6}
 """Bytes per pixel of a photo-like image, measured on 512 x 512 renderings: JPEG quality 95 and lossless formats."""
 ATTEMPTS_A_UNIT = 1.5
 """Expected number of attempts of a unit."""
+COUNTED_PARTS = 500
+"""Largest number of parts whose attempts are counted. If there are more, the number of attempts is estimated."""
 SAFE = 0.5
 """An estimate before the first part can be twice the true size.
 
@@ -46,9 +47,12 @@ class DiskSpace:
 
     def __init__(self, run: Run):
         self._run = run
-        paths = chain.from_iterable(run.ledger.parts(kind) for kind in run.ledger.rounds())
-        self._bytes = sum(_size(path) for path in paths)
-        self._attempts = run.ledger.count()
+        sizes = {path: _size(path) for path in run.ledger.attempt_parts()}
+        self._bytes = sum(sizes.values())
+        sample = list(sizes)[:: len(sizes) // COUNTED_PARTS + 1]
+        counted = sum(sizes[path] for path in sample)
+        attempts = run.ledger.count(sample)
+        self._attempts = round(attempts * self._bytes / counted) if counted else attempts
         self._originals = _originals(run)
 
     def check_start(self) -> None:

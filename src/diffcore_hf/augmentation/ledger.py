@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import chain, count
@@ -52,8 +52,8 @@ class Ledger:
 
     def __init__(self, directory: Path, *, repairs: bool = False):
         self.directory, self.repairs = directory, repairs
-        self.lost = 0
-        """Number of counted attempts in parts that this ledger renamed."""
+        self.renamed: set[Path] = set()
+        """Parts that this ledger renamed, because they are damaged."""
         self._rows: dict[Path, int] = {}
 
     def write(self, kind: str, table: pa.Table) -> Path:
@@ -83,9 +83,13 @@ class Ledger:
         numbers = (int(path.name[1:]) for path in self.directory.glob("r[0-9]*") if path.name[1:].isdecimal())
         return [round_name(number) for number in sorted(numbers)]
 
-    def count(self) -> int:
-        """Return the number of attempts in all parts. Only the footers of the files are read."""
-        paths = list(chain.from_iterable(self.parts(kind) for kind in self.rounds()))
+    def attempt_parts(self) -> list[Path]:
+        """Return the paths of all parts about attempts."""
+        return list(chain.from_iterable(self.parts(kind) for kind in self.rounds()))
+
+    def count(self, paths: Iterable[Path] | None = None) -> int:
+        """Return the number of attempts in some parts; None: in all. Only the footers of the files are read."""
+        paths = self.attempt_parts() if paths is None else list(paths)
         for path in paths:
             if path not in self._rows:
                 self._rows[path] = self._read(partial(part_files.row_count, path)) or 0
@@ -101,7 +105,8 @@ class Ledger:
 
     def set_aside(self, part: DamagedPart) -> None:
         """Rename a damaged part, so that no process reads it and its facts are due again."""
-        self.lost += self._rows.pop(part.path, 0)
+        self._rows.pop(part.path, None)
+        self.renamed.add(part.path)
         bad = part.path.with_name(part.path.name + BAD)
         try:
             os.replace(part.path, bad)

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from diffcore_hf.augmentation.facts import Facts
 from diffcore_hf.augmentation.material import Material
+from diffcore_hf.augmentation.run import Run
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.method.checks import KEPT, OUTCOMES, Check, recorded_reasons
 
 SHOWN_IN_BAR = 3
@@ -60,3 +63,20 @@ def rejected_text(rejected: Mapping[str, int], most: int | None = None) -> str:
 def progress_text(counts: Mapping[str, int]) -> str:
     """Returns the text for the progress bar, such as `kept 40, rejected 24: 20 low_rank, 4 invalid`."""
     return f"kept {counts.get(KEPT, 0):,}, rejected {rejected_text(rejected_counts(counts), SHOWN_IN_BAR)}"
+
+
+def check_recorded_reasons(run: Run, attempts: Facts, checks: Sequence[Check]) -> None:
+    """Raise an error if an attempt was recorded with a reason that none of the checks handles.
+
+    Raises:
+        UserError: `filter.checks` does not contain the check for a reason that an earlier run recorded.
+    """
+    found = {reason.partition(":")[0] for reason in attempts.reasons if reason}
+    if unknown := sorted(found - set(recorded_reasons(checks))):
+        earlier = (run.previous or {}).get("recipes", [])
+        names = dict.fromkeys(name for entry in earlier for name in entry["decision"]["filter"].get("checks") or ())
+        missing = [name for name in names if name not in run.recipe.filter.checks]
+        raise UserError(
+            f"attempts in {run.folder.path} were recorded with the reason {unknown[0]!r}, but filter.checks does not "
+            f"contain the check for this reason. Use --filter.checks {' '.join([*run.recipe.filter.checks, *missing])}"
+        )

@@ -185,7 +185,7 @@ def run(
                 prepared, own_executor = _started(recipe, data, lambda run: _executor(run, executor, workers))
                 if crash_suspended:
                     record_suspended(prepared)
-                earlier = prepared.ledger.count()
+                earlier = set(prepared.ledger.attempt_parts())
                 exported = last_export.token(prepared.folder)
         except signals.Stopped as error:
             raise signals.Stopped(error.number, "no attempt was started. The same command starts the run") from None
@@ -194,7 +194,8 @@ def run(
                 collected = collect_with(prepared, share or Share(), workers or 1, grace=grace, progress=progress)
             else:
                 collected = collect(prepared, own_executor, share=share, progress=progress)
-            new = prepared.ledger.count() - earlier + prepared.ledger.lost
+            ledger = prepared.ledger
+            new = ledger.count(set(ledger.attempt_parts()) - (earlier - ledger.renamed))
             try:
                 if share is not None and share.only:
                     summary = summarise(collected.decider.decide())
