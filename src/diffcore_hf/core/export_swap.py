@@ -10,7 +10,6 @@ steps fails, all of them are undone. Last, files that the new manifest does not 
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,12 +29,10 @@ from diffcore_hf.core.folder import (
     unlisted_files,
 )
 from diffcore_hf.core.leftovers import temporary_name
+from diffcore_hf.core.locks import NO_LOCKS
 
 STAGING = "export"
 """Start of the name of a staging folder in `.diffcore/`."""
-_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
-"""Error numbers of a file system without locks."""
-
 _TWO_EXPORTS = (
     "another process exported into this folder at the same time, and its file system has no locks. Run the same "
     "command again when the other process has ended"
@@ -71,7 +68,7 @@ def exporting(folder: Folder, *, wait: bool = True) -> Iterator[None]:
     except NotImplementedError:
         pass
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             if environment_fault(error) is not None:
                 raise
             raise UserError(

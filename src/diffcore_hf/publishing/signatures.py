@@ -37,10 +37,9 @@ def sign(content: bytes, key: str) -> bytes:
     Raises:
         UserError: the program is not installed, or it refuses the key.
     """
-    if not os.path.isfile(key):
-        raise UserError(f"--sign is {key}, which is not a file. Give the path of an SSH key, e.g. ~/.ssh/id_ed25519")
+    check_key(key)
     done = _run(["-Y", "sign", "-f", key, "-n", NAMESPACE], content, "--sign", interactive=True)
-    if b"passphrase" in done.stderr:
+    if done.returncode and b"passphrase" in done.stderr:
         raise UserError(
             f"--sign is {key}, which has a passphrase ({_reason(done)}). Run in a terminal and type it, or add the key "
             f"to an agent with `ssh-add {shlex.quote(key)}`"
@@ -51,6 +50,16 @@ def sign(content: bytes, key: str) -> bytes:
             "~/.ssh/id_ed25519"
         )
     return done.stdout
+
+
+def check_key(key: str | None) -> None:
+    """Check that a key is a file. Call this function before a long computation.
+
+    Raises:
+        UserError: it is not.
+    """
+    if key is not None and not os.path.isfile(key):
+        raise UserError(f"--sign is {key}, which is not a file. Give the path of an SSH key, e.g. ~/.ssh/id_ed25519")
 
 
 def signature_fault(name: str, content: bytes, signature: bytes, signers: str) -> str | None:

@@ -23,9 +23,10 @@ from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.export_swap import exporting
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.generation.base import targets_of
+from diffcore_hf.publishing.signatures import check_key
 from diffcore_hf.workflows.augment import RunResult, check_text_policy
 from diffcore_hf.workflows.publication import publish
-from diffcore_hf.workflows.signing import check_key, sign_folder
+from diffcore_hf.workflows.signing import sign_folder
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

@@ -21,7 +21,8 @@ from diffcore_hf.publishing.hub.push import PushResult
 from diffcore_hf.publishing.hub.push import push as push_version
 from diffcore_hf.publishing.hub.retry import BACKOFF
 from diffcore_hf.publishing.hub.versions import parse_version
-from diffcore_hf.workflows.signing import Signer, check_key
+from diffcore_hf.publishing.signatures import check_key
+from diffcore_hf.workflows.signing import Signer
 
 
 def push(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import MANIFEST, Folder, write_atomic
 from diffcore_hf.core.leftovers import remove
 from diffcore_hf.core.own_files import read_own_file
@@ -85,16 +83,6 @@ def check_signatures(small_file: Callable[[str], bytes | None], signers: str | N
             result.faults.append(f"{name} has no signature {signature_name}")
         elif fault := signature_fault(name, content, signature, signers):
             result.faults.append(fault)
-
-
-def check_key(key: str | None) -> None:
-    """Check, before a long computation, that a key is a file.
-
-    Raises:
-        UserError: it is not.
-    """
-    if key is not None and not os.path.isfile(key):
-        raise UserError(f"--sign is {key}, which is not a file. Give the path of an SSH key, e.g. ~/.ssh/id_ed25519")
 
 
 def _stored(folder: Path, name: str, content: bytes) -> bytes | None:
