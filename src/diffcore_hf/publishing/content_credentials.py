@@ -1,7 +1,7 @@
 """Content credentials: signed C2PA manifests in copies of generated images, by the optional library c2pa-python.
 
-Owns the content of such a manifest and the checks of certificate and key. A signature contains the time and random
-numbers, so equal images give different bytes. For this reason no file of a dataset has such a manifest.
+Owns the content of such a manifest and the checks of certificate and key. Each manifest has a random id, so equal
+images give different bytes. For this reason no file of a dataset has such a manifest.
 
 The library gets a closed set of settings. It requests no timestamp and opens no connection.
 """
