@@ -348,7 +348,7 @@ VERBS: dict[str, Verb] = {
             "verify",
             VerifyOptions,
             "OUT",
-            "A folder, or REPO@VERSION.",
+            "A folder, or REPO@VERSION. REPO alone is its newest version.",
             ("verify out/cub", "verify org/cub-diffcore@v1.0.0", "verify out/cub --signer signers --rescore 50"),
         ),
         Verb(

@@ -27,6 +27,7 @@ from diffcore_hf.publishing.card.recorded import card_facts, text_digest
 from diffcore_hf.publishing.hub import parquet, verification
 from diffcore_hf.publishing.hub.client_errors import as_user_error
 from diffcore_hf.publishing.hub.remote import Remote, RemoteFile, open_remote
+from diffcore_hf.publishing.hub.versions import versions_among
 from diffcore_hf.workflows.compared_again import comparison_faults
 from diffcore_hf.workflows.decided_again import fitted_again
 from diffcore_hf.workflows.signing import check_signatures
@@ -60,7 +61,7 @@ def verify(target: str, signer: str | None = None) -> list[str]:
 def verified(
     target: str, signer: str | None = None, rescore: int | None = None, regenerate: int | None = None
 ) -> Verification:
-    """Check a folder, or a version such as `owner/name@v1.0.0`.
+    """Check a folder, or a version such as `owner/name@v1.0.0`. Without `@`, the newest version is checked.
 
     Files are compared with the manifest, and the parts of a folder with the hashes in their names. Then the card is
     rendered again, and rows are compared with each other and with the rules of the recipe. The hash of each image is
@@ -84,13 +85,34 @@ def verified(
         return result.in_lines()
     repo_id, at, version = target.partition("@")
     if not at:
-        raise UserError(f"{target} is not a folder. Give a folder, or e.g. {target}@v1.0.0 for a version on the Hub")
+        version = _newest_version(target)
     if rescore is not None or regenerate is not None:
         raise UserError(
             f"{target} is a version on the Hub. Download it with `hf download {repo_id} --repo-type dataset --revision "
             f"{version} --local-dir OUT`, and use --rescore with the folder OUT"
         )
-    return _verify_version(repo_id, version, signer).in_lines()
+    result = _verify_version(repo_id, version, signer)
+    if not at:
+        result.notes.insert(0, f"{version} is the newest version of {repo_id}. Only this version was checked")
+    return result.in_lines()
+
+
+def _newest_version(target: str) -> str:
+    """Return the tag of the newest version of a dataset on the Hub.
+
+    Raises:
+        UserError: the dataset has no version, it does not exist, or the Hub failed.
+    """
+    remedy = f"Give a folder, or e.g. {target}@v1.0.0 for a version on the Hub"
+    try:
+        remote = open_remote(target)
+    except UserError:
+        raise UserError(f"{target} is not a folder. {remedy}") from None
+    with as_user_error(f"{target} is not a folder. On the Hub", remedy):
+        listed = versions_among(remote.tags())
+    if not listed:
+        raise UserError(f"{target} is not a folder, and has no version on the Hub. {remedy}")
+    return listed[-1].tag
 
 
 def _make_again(

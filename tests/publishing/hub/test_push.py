@@ -6,6 +6,7 @@ A version is complete or absent, and never changes.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from hashlib import sha256
@@ -391,3 +392,19 @@ def test_a_signed_version_is_verified_and_a_changed_card_is_found(hub, client, f
     assert "'## Licences: CC0' instead of '## Licences'" in fault
     client(steps.push, finished, repo, "v1.1.0")
     assert "diffcore.json.sig" not in hub.dataset(repo).tags["v1.1.0"].files
+    assert client(steps.call, "verify", repo, str(signers)) == ["diffcore.json has no signature diffcore.json.sig"]
+
+
+def test_a_name_without_a_version_is_one_line(hub, client):
+    missing, empty = hub.repo_id(), hub.repo_id()
+    hub.create(empty, private=True)
+    example = r"Give a folder, or e\.g\. {}@v1\.0\.0 for a version on the Hub$"
+    for name, line in (
+        (missing, r"is not a folder\. On the Hub: HTTP 404.* Check the name, and that your token has access to it$"),
+        (empty, rf"is not a folder, and has no version on the Hub\. {example.format(empty)}"),
+        ("out/no such", rf"is not a folder\. {example.format('out/no such')}"),
+    ):
+        with pytest.raises(UserError) as caught:
+            client(steps.call, "verify", name)
+        # The lines after the first one are the traceback of the process.
+        assert re.match(f"{name} {line}", str(caught.value).partition("\n")[0])
