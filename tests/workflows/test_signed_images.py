@@ -92,6 +92,7 @@ def test_a_stopped_export_leaves_no_folder_and_a_killed_one_is_removed_later(don
         (("--c2pa", "OUT/signed"), "which is inside"),
         (("--c2pa", "way/signed"), "which is inside"),
         (("--c2pa", ""), "--c2pa is '.', which is not the name of a new folder"),
+        (("--c2pa", "new/.."), "--c2pa is 'new/..', which is not the name of a new folder"),
         (("--c2pa", "new", "--output", "data"), "--output is for a dataset"),
         (("--c2pa", "new", "--layout", "rows"), "--layout is for a dataset"),
         (("--c2pa", "new", "--sign", "key"), "--sign is for a dataset"),

@@ -71,7 +71,7 @@ def export_signed(
 
 def _check_folder(folder: Path, out: Path) -> None:
     """Check, before a long computation, that the folder can be created outside the folder of the run."""
-    if not folder.name:
+    if folder.name in ("", ".."):
         raise UserError(
             f"--c2pa is {str(folder)!r}, which is not the name of a new folder. Give e.g. --c2pa out/signed"
         )
