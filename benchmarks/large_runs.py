@@ -6,9 +6,11 @@ To make a short measurement:  python -m benchmarks.large_runs --rows 20000 --par
 
 The source is a folder of Parquet files with tiny JPEG images, all different. For the run that continues, the facts of
 another source are written into as many parts as `--parts` says, with random embeddings of 512 numbers and images of a
-few bytes. Its last unit has no attempt. The process is measured from its start to its first task. It imports all
-libraries, checks the source, reads and checks all facts, and fits the policy. No weights are loaded. Every figure is
-for a whole process.
+few bytes. Its last unit has no attempt. The process is measured from its start to its first task, and to the time at
+which the policy is fitted and all attempts are tested. It checks the source, and reads and checks all facts. No weights
+are loaded, and the libraries of the models are not imported.
+
+Elapsed times are measured only if no other program uses the machine. Otherwise the table has CPU times alone.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -33,6 +37,7 @@ from PIL import Image
 
 from benchmarks.report import paragraphs, settings, table, write_section
 from benchmarks.source import ANIMALS, COLOURS
+from benchmarks.stages import Functions, Stages, StageTime
 from diffcore_hf.augmentation.part_files import CLASSES as CAPTIONS
 from diffcore_hf.augmentation.part_files import REFERENCES
 from diffcore_hf.config.augment_schema import build_recipe
@@ -49,6 +54,8 @@ PROGRAM = ("benchmarks.large_runs",)
 SHARD = 50_000
 """Number of rows of a Parquet file of the source."""
 PART_ROWS = 32
+IDLE = 0.5
+"""Largest load average at the start of the measurement at which elapsed times are measured."""
 TASKS = ("write_source", "write_run", "resume")
 """Tasks of other processes. The peak memory of a new process is at least that of its parent, so this one stays small.
 """
@@ -64,9 +71,10 @@ class Cost:
     memory: float
     """Peak memory in MB."""
 
-    def cells(self, name: str) -> list[str]:
-        """Returns a row of the table."""
-        return [name, f"{self.seconds:.1f}", f"{self.cpu:.1f}", f"{self.memory:,.0f} MB"]
+    def cells(self, name: str, *, idle: bool) -> list[str]:
+        """Returns a row of the table. The elapsed time is given only for an idle machine."""
+        seconds = f"{self.seconds:.1f}" if idle else "not measured"
+        return [name, seconds, f"{self.cpu:.1f}", f"{self.memory:,.0f} MB"]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -78,6 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, help="keep the sources and the runs in this folder, and use them again")
     parser.add_argument("--write", type=Path, help="Markdown page that gets the table")
     parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
+    parser.add_argument("--started", type=float, default=time.monotonic(), help=argparse.SUPPRESS)
     return parser
 
 
@@ -130,20 +139,52 @@ def cost_of(folder: Path, *arguments: str) -> Cost:
 
 
 class FirstTask:
-    """An executor that ends the process when it gets its first task."""
+    """An executor that measures the time of its first task, and ends the process when the attempts are tested.
 
-    def __init__(self, run: Run):
-        self.started = run
+    Args:
+        stages: the measured functions.
+        report: file that gets the measurements.
+        started: monotonic time at which the process was started.
+        imported: CPU and elapsed time of the imports.
+    """
+
+    def __init__(self, stages: Stages, report: Path, started: float, imported: StageTime):
+        self._stages, self._report, self._started, self._imported = stages, report, started, imported
+        self._first: dict[str, Any] | None = None
+
+    def __call__(self, run: Run) -> FirstTask:
+        """Returns this object, which is the executor of the run."""
+        return self
 
     def batch_size(self, task: type) -> int:
         """Returns a batch size without loading a model."""
         return 8
 
     def run(self, tasks: Iterable[Task], on_progress: OnProgress) -> Iterator[CommittedPart]:
-        """Takes the first task and ends the process."""
-        print(f"first task after {time.process_time():.1f} s of CPU time: {next(iter(tasks))}"[:200], flush=True)
+        """Takes the first task without computing it. The second call ends the process.
+
+        A large run calls this method for its first task, and again when the existing attempts are tested.
+        """
+        task = next(iter(tasks), None)
+        state = self._state()
+        if self._first is None:
+            if task is None:
+                raise ValueError("no attempt is due")
+            self._first = state
+            return
+        self._report.write_text(json.dumps({"first": self._first, "tested": state}))
         os._exit(0)
         yield
+
+    def _state(self) -> dict[str, Any]:
+        """Returns what the process has used so far."""
+        stages = {"imports": self._imported, **self._stages.copy()}
+        return {
+            "seconds": time.monotonic() - self._started,
+            "cpu": time.process_time(),
+            "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+            "stages": {name: (used.elapsed, used.cpu) for name, used in stages.items()},
+        }
 
     def close(self) -> None:
         """Does nothing, because there are no workers."""
@@ -207,37 +248,86 @@ def attempt_part(run: Run, units: Sequence[int], generator: np.random.Generator)
     })  # fmt: skip
 
 
-def resume(folder: Path) -> None:
-    """Continues a run until its first task."""
+def functions() -> Functions:
+    """Returns the functions that are measured, by stage, in the order in which a run calls them."""
+    from diffcore_hf.augmentation import decisions, disk_space, facts, ledger, part_files, work
+    from diffcore_hf.method import policies
     from diffcore_hf.workflows import augment
 
-    augment.run(build_recipe(keys_of(folder)), progress=False, executor=FirstTask)
+    return {
+        "source, with stored hashes": ((augment, "load_source"), (augment, "changes")),
+        "plan": ((augment, "make_plan"),),
+        "configurations of the models": ((augment, "resolve_run"),),
+        "record of the run": ((augment, "start"),),
+        "list and sizes of the parts": ((disk_space.DiskSpace, "__init__"), (ledger.Ledger, "parts")),
+        "parsing the parts": ((part_files, "read_facts"),),
+        "hashes of the facts": ((part_files, "facts_digest"),),
+        "digests of the inputs": ((facts.Facts, "_all_are_new"),),
+        "columns of the facts": ((facts.Facts, "add"),),
+        "units that are due": (
+            (work.ReferenceWork, "__init__"),
+            (decisions.Decider, "__init__"),
+            (decisions.Decider, "without_first"),
+        ),
+        "embeddings of the references": ((decisions, "reference_embeddings"),),
+        "fit of the policy": ((policies, "fit"),),
+        "scores of the attempts": ((policies.FittedPolicy, "verdicts"),),
+        "test of the attempts": ((decisions.Decider, "take_new"),),
+    }
 
 
-def measure_plan(folder: Path, rows: int) -> list[list[str]]:
+def resume(folder: Path, started: float) -> None:
+    """Continues a run until its first task, and until the existing attempts are tested."""
+    import datasets  # noqa: F401
+
+    from diffcore_hf.workflows import augment
+
+    imported = StageTime(time.monotonic() - started, time.process_time())
+    executor = FirstTask(Stages(functions()), folder / "report.json", started, imported)
+    augment.run(build_recipe(keys_of(folder)), progress=False, executor=executor)
+
+
+def measure_plan(folder: Path, rows: int, *, idle: bool) -> list[list[str]]:
     """Returns the rows of the table about `plan` and `status`."""
     recipe = folder / "recipe.yaml"
     if not recipe.exists():
         cost_of(folder, *PROGRAM, "--task", "write_source", "--folder", str(folder), "--rows", str(rows))
         recipe.write_text(yaml.safe_dump(keys_of(folder)))
-    cells = [cost_of(folder, "diffcore_hf", "plan", str(recipe)).cells(f"`plan`, {rows:,} rows")]
-    cells.append(cost_of(folder, "diffcore_hf", "plan", str(recipe)).cells("the same command again"))
-    run = folder / "run"
-    cost_of(folder, "diffcore_hf", "plan", str(recipe), "--prepare", str(run))
-    cells.append(cost_of(folder, "diffcore_hf", "status", str(run)).cells("`status` of the prepared folder"))
-    return cells
+    run, plan = folder / "run", ("diffcore_hf", "plan", str(recipe))
+    cells = [cost_of(folder, *plan).cells(f"`plan`, {rows:,} rows", idle=idle)]
+    cells.append(cost_of(folder, *plan).cells("the same command again", idle=idle))
+    cost_of(folder, *plan, "--prepare", str(run))
+    status = cost_of(folder, "diffcore_hf", "status", str(run))
+    return [*cells, status.cells("`status` of the prepared folder", idle=idle)]
 
 
-def measure_resume(folder: Path, parts: int) -> list[list[str]]:
-    """Returns the rows of the table about a run with many parts."""
+def measure_resume(folder: Path, parts: int, *, idle: bool) -> tuple[list[list[str]], list[list[str]]]:
+    """Returns the rows of the table about a run with many parts, and those of the table of its stages."""
     if not (folder / "written").exists():
         cost_of(folder, *PROGRAM, "--task", "write_run", "--folder", str(folder), "--parts", str(parts))
         (folder / "written").touch()
-    resumed = cost_of(folder, *PROGRAM, "--task", "resume", "--folder", str(folder))
+    cost_of(folder, *PROGRAM, "--task", "resume", "--folder", str(folder), "--started", str(time.monotonic()))
+    report = json.loads((folder / "report.json").read_text())
+    first, tested = (Cost(*(report[at][name] for name in ("seconds", "cpu", "memory"))) for at in ("first", "tested"))
     (folder / "run/.diffcore/figures.json").unlink(missing_ok=True)
     counted = cost_of(folder, "diffcore_hf", "status", str(folder / "run"))
-    name = f"{parts:,} parts"
-    return [resumed.cells(f"`augment` to its first task, {name}"), counted.cells(f"`status` without figures, {name}")]
+    cells = [
+        first.cells(f"`augment` to its first task, {parts:,} parts", idle=idle),
+        tested.cells("the same command until all attempts are tested", idle=idle),
+        counted.cells(f"`status` without figures, {parts:,} parts", idle=idle),
+    ]
+    return cells, stage_cells(report, idle=idle)
+
+
+def stage_cells(report: dict[str, Any], *, idle: bool) -> list[list[str]]:
+    """Returns the rows of the table of stages."""
+    before, after = report["first"]["stages"], report["tested"]["stages"]
+    cells = []
+    for name, (elapsed, cpu) in after.items():
+        is_later = before[name][0] < elapsed / 2
+        seconds = f"{elapsed:.2f}" if idle else "not measured"
+        cells.append([name, "later" if is_later else "first task", seconds, f"{cpu:.2f}"])
+    return cells
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -248,17 +338,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.task == "write_run":
         return write_run(options.folder, options.parts)
     if options.task == "resume":
-        return resume(options.folder)
+        return resume(options.folder, options.started)
+    idle = os.getloadavg()[0] < IDLE
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        cells = [] if options.only == "resume" else measure_plan(folder / "plan", options.rows)
-        cells += [] if options.only == "plan" else measure_resume(folder / "resume", options.parts)
+        cells = [] if options.only == "resume" else measure_plan(folder / "plan", options.rows, idle=idle)
+        resumed, stages = (
+            ([], []) if options.only == "plan" else measure_resume(folder / "resume", options.parts, idle=idle)
+        )
     text = paragraphs(
-        table(["command", "seconds", "CPU seconds", "peak memory"], cells),
+        table(["command", "seconds", "CPU seconds", "peak memory"], [*cells, *resumed]),
+        *([table(["stage of `augment`", "needed for", "seconds", "CPU seconds"], stages)] if stages else []),
         f"Each figure is for a whole process with its imports. The source has images of a few bytes in Parquet files "
         f"and {CLASSES:,} classes. Each part has {PART_ROWS} facts with embeddings of {WIDTH} numbers, half of them "
-        "about real images. No weights are loaded. The elapsed time is that of this machine at the time of the "
-        "measurement; the CPU time counts the process and the system.",
+        "about real images. No weights are loaded. CPU times count the process and the system. Those of stages count "
+        "the thread that calls the functions of the stage, without the threads of libraries. Elapsed times are "
+        "measured only if no other program uses the machine.",
         settings("large_runs", PACKAGES),
     )
     print(text)
