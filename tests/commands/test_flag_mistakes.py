@@ -82,7 +82,7 @@ AUGMENT = [
     ("push out/x org/y --version 1.x", "Use e.g. v1.0.0", "push out/x org/y --version v1.0.0"),
     ("push out/x y --version v1.0.0", "Use e.g. org/y", "push out/x org/y --version v1.0.0"),
     ("push out/x org/y --seed 3", "Give it to augment", "augment org/x --seed 3"),
-    ("export out/x", "output is missing. Use e.g. --output out/dataset", "export out/x --output out/dataset"),
+    ("export out/x", "--output is missing. Add --output FOLDER for a dataset", "export out/x --output out/dataset"),
     ("export out/x --output o --layout row", "did you mean rows?", "export out/x --output o --layout rows"),
     ("export out/x --output o --model.gamma 3", "Give it to augment", "augment org/x --model.gamma 3"),
     ("preview out/x --samples 0", "Use e.g. 20", "preview out/x --samples 20"),
