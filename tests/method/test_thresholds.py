@@ -1,5 +1,6 @@
 """Tests of Eq. 5: the closed form, the sum of shards, sampled pairs, and left-out similarities."""
 
+import warnings
 from itertools import combinations
 
 import numpy as np
@@ -91,3 +92,11 @@ def test_zero_rows_stay_zero_and_infinite_rows_give_nan():
     bad = np.array([[np.nan, 1], [np.inf, 1]], np.float16)
     assert np.isnan(row_cosines(bad, np.ones((2, 2)))).all()
     assert row_cosines(np.array([[3.0, 4.0]]), np.array([[3.0, 4.0]]))[0] == 1
+
+
+def test_a_class_without_images_has_no_mean_even_if_its_total_is_rounded():
+    sums = PairSums(np.array([2, 0]), np.array([[1.0, 0.5], [1e-17, -1e-17]]), np.array([2.0, 0.0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sums.means()[0].tolist() == [0.5, 0.25]
+        assert np.isnan(sums.means()[1]).all()

@@ -178,9 +178,12 @@ class PairSums:
         return float(ordered[count > 0].sum() / count.sum()) if count.sum() else float("nan")
 
     def means(self) -> Floats:
-        """Returns the (K, d) mean unit embedding of each class, of norm <= 1; NaN for a class without images."""
-        with np.errstate(invalid="ignore"):
-            return self.totals / self.counts[:, None]
+        """Returns the (K, d) mean unit embedding of each class, of norm <= 1; NaN for a class without images.
+
+        After a subtraction, the total of such a class may differ from 0 by rounding.
+        """
+        counts = self.counts[:, None]
+        return np.where(counts > 0, self.totals / np.maximum(counts, 1), np.nan)
 
     def directions(self) -> Floats:
         """Returns the (K, d) unit vector of each class mean; NaN for a class without images."""
