@@ -31,6 +31,11 @@ def test_the_manifest_of_a_run_is_valid():
         (("files",), {}, "files"),
         (("recipe_digest",), None, "recipe_digest"),
         (("recipe", "strategy"), "edit", "recipe.strategy"),
+        (("recipe", "copies"), "x", "recipe.copies"),
+        (("recipe", "prompts"), [], "recipe.prompts"),
+        (("resolved", "model"), [], "resolved.model"),
+        (("layout",), ["columns"], "layout"),
+        (("originals",), [1], "originals"),
     ],
 )
 def test_the_error_names_an_invalid_value(path, value, key):

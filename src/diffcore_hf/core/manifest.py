@@ -157,6 +157,7 @@ _REQUIRED: Mapping[str, type] = {
 """Required dotted key -> type of its value."""
 _OPTIONAL: Mapping[str, type | tuple[type, ...]] = {
     "recipe.kind": str,
+    "recipe.fraction": (int, float),
     "recipe.seed": int,
     "recipe.copies": int,
     "recipe.max_attempts": int,
@@ -169,6 +170,7 @@ _OPTIONAL: Mapping[str, type | tuple[type, ...]] = {
     "recipe.source.split": str,
     "recipe.source.image": str,
     "recipe.source.label": str,
+    "recipe.source.grey_range": str,
     "recipe.source.holdout": (int, float),
     "recipe.filter.references": int,
     "resolved.model": (dict, type(None)),
@@ -179,7 +181,8 @@ _OPTIONAL: Mapping[str, type | tuple[type, ...]] = {
     "version": str,
     "captions": dict,
     "card": dict,
-    "source_report": dict,
+    "source_report": (dict, type(None)),
+    "hash": str,
     **{f"source_report.{name}": int for name in SourceCounts.__annotations__},
 }
 """Dotted key -> type of its value. Datasets of earlier versions do not have all of these keys."""
@@ -203,9 +206,8 @@ def checked_manifest(content: Mapping[str, Any] | None, where: str) -> Manifest:
     for key, kind in _REQUIRED.items():
         if not isinstance(_value(content, key), kind):
             raise _invalid(where, key)
-    for key, optional in _OPTIONAL.items():
-        if _has(content, key) and not isinstance(_value(content, key), optional):
-            raise _invalid(where, key)
+    if wrong := mistyped_key(content):
+        raise _invalid(where, wrong)
     for name, splits in content["configs"].items():
         shards = list(splits.values()) if isinstance(splits, dict) else [None]
         if not all(isinstance(paths, list) and all(map(is_file_path, paths)) for paths in shards):
@@ -216,6 +218,14 @@ def checked_manifest(content: Mapping[str, Any] | None, where: str) -> Manifest:
         if not fits or not is_file_path(entry["path"]):
             raise UserError(f"{where}: entry {number} of 'files' in diffcore.json is not valid. Export it again")
     return cast(Manifest, content)
+
+
+def mistyped_key(content: Mapping[str, Any]) -> str | None:
+    """Return the first dotted key of diffcore.json that has a value of another type; None if there is none."""
+    for key, kind in {**_REQUIRED, **_OPTIONAL}.items():
+        if _has(content, key) and not isinstance(_value(content, key), kind):
+            return key
+    return None
 
 
 def is_file_path(value: Any) -> bool:

@@ -13,8 +13,21 @@ def test_an_unreachable_hub_raises_an_error(monkeypatch):
         read_manifest("org/birds", "0" * 40)
 
 
-def test_a_damaged_manifest_raises_an_error(tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "[" * 9999,
+        '{"recipe": []}',
+        '{"recipe": {"source": {"image": 3}}}',
+        '{"recipe": {"fraction": "x"}}',
+        '{"recipe": {"fraction": Infinity}}',
+        '{"source_report": 5}',
+    ],
+)
+def test_a_damaged_manifest_raises_an_error(tmp_path, content):
     assert read_manifest(str(tmp_path)) is None
-    (tmp_path / "diffcore.json").write_text("{")
+    (tmp_path / "diffcore.json").write_text(content)
     with pytest.raises(UserError, match="diffcore.json of .* is damaged .* Export or download the dataset again"):
         read_manifest(str(tmp_path))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.folder import parse_manifest
 from diffcore_hf.core.hub_cache import COMMIT
+from diffcore_hf.core.own_files import MAX_BYTES
 from diffcore_hf.publishing.hub import parquet
 from diffcore_hf.publishing.hub.versions import check_name, parse_version
 
@@ -106,7 +107,8 @@ class Remote:
             for entry in entries
             if isinstance(entry, RepoFile)
         }
-        manifest = self.manifest(commit) if MANIFEST in files else None
+        fits = MANIFEST in files and files[MANIFEST].size <= MAX_BYTES
+        manifest = self.manifest(commit) if fits else None
         return State(commit, files, manifest)
 
     def manifest(self, commit: str) -> Mapping[str, Any] | None:

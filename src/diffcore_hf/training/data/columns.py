@@ -6,13 +6,14 @@ read rows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
+from diffcore_hf.core.manifest import mistyped_key
+from diffcore_hf.core.own_files import read_own_json
 from diffcore_hf.core.schema import prefix_of
 
 MIXED = "mixed"
@@ -73,10 +74,12 @@ def _parsed(file: Path, path: str) -> Mapping[str, Any]:
     """Parse diffcore.json.
 
     Raises:
-        UserError: the file is not valid JSON.
+        UserError: the file is not valid JSON, or a value has another type.
     """
     try:
-        manifest: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        manifest = read_own_json(file)
+        if wrong := mistyped_key(manifest):
+            raise ValueError(f"it has no valid {wrong!r}")
     except ValueError as error:
         raise UserError(
             f"diffcore.json of {path} is damaged ({innermost_cause(error)}). Export or download the dataset again"
