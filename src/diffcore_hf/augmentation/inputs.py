@@ -77,7 +77,7 @@ class Inputs:
 
     def __init__(self, source: LoadedSource, plan: Plan, seed: int, strategy: StrategyInputs, kept: str | None = None):
         self.source, self.plan, self.seed, self.strategy, self.kept = source, plan, seed, strategy, kept
-        self._shared: dict[tuple[int | float, ...], str] = {}
+        self._shared: dict[tuple[int | float, ...] | int, str] = {}
 
     @property
     def preparation(self) -> str | None:
@@ -112,12 +112,16 @@ class Inputs:
             digest = self._text_digest(unit)
         else:
             # The texts are equal for all units of a class in one context.
-            shared = self._shown[unit], self._contexts[unit], *(self._draws(unit) if self._has_draws else ())
+            shared: tuple[int | float, ...] | int = self._groups[unit]
+            if self._has_draws:
+                shared = (self._groups[unit], *self._draws(unit))
             if (known := self._shared.get(shared)) is None:
                 known = self._shared[shared] = self._text_digest(unit)
             digest = known
+        if not self._image_names:
+            return digest
         hashes = [self.images.sha256(name, unit) for name in self._image_names]
-        return seeding.digest("image", digest, *hashes).hex()[:32] if hashes else digest
+        return seeding.digest("image", digest, *hashes).hex()[:32]
 
     def of_reference(self, key: AttemptKey) -> str | None:
         """Return the digest for the fact about a real image; None if the plan does not need this fact."""
@@ -145,14 +149,11 @@ class Inputs:
         return tuple(name for name in UNIT_IMAGES if name in self.strategy.reads)
 
     @cached_property
-    def _shown(self) -> array[int]:
-        """Class that the image of each unit has to show. An element of an array is read faster than one of numpy."""
-        return array("q", self.plan.shown.astype(np.int64).tobytes())
-
-    @cached_property
-    def _contexts(self) -> array[int]:
-        """Index of the context of each unit."""
-        return array("q", self.plan.contexts.astype(np.int64).tobytes())
+    def _groups(self) -> array[int]:
+        """A number for the class that each unit has to show and its context. An element of an array is read faster
+        than one of numpy."""
+        groups = self.plan.shown * (int(self.plan.contexts.max(initial=0)) + 1) + self.plan.contexts
+        return array("q", groups.astype(np.int64).tobytes())
 
     @cached_property
     def _has_draws(self) -> bool:
