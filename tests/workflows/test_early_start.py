@@ -1,5 +1,6 @@
 """Tests of the start of a large run: a part is generated while the attempts that exist are tested."""
 
+import shutil
 import threading
 
 import numpy as np
@@ -39,6 +40,31 @@ def run(keys, tmp_path):
         return augment_run(build_recipe(without_model, layer), photos([10, 10]), progress=False, executor=executor)
 
     return run
+
+
+def test_parts_of_other_workers_are_read_before_the_first_part_is_chosen(run, tmp_path, monkeypatch):
+    run("whole")
+    run("large", limit=8)
+    parts = [tmp_path / name / ".diffcore/parts" for name in ("whole", "large")]
+    read_facts, tasks = rounds.read_facts, []
+
+    def read(given):
+        """Reads the facts. Then another worker commits all other attempts."""
+        facts = read_facts(given)
+        shutil.copytree(*parts, dirs_exist_ok=True)
+        return facts
+
+    class Watched(LocalExecutor):
+        def run(self, given, on_progress):
+            for task in given:
+                tasks.append(task)
+                yield from super().run([task], on_progress)
+
+    monkeypatch.setattr(rounds, "LARGE", 1)
+    monkeypatch.setattr(rounds, "read_facts", read)
+    run("large", executor=Watched)
+    assert [task for task in tasks if isinstance(task, AttemptTask)] == []
+    assert published(tmp_path / "large") == published(tmp_path / "whole")
 
 
 def test_a_part_of_a_large_run_is_generated_before_its_attempts_are_tested(run, tmp_path, monkeypatch):

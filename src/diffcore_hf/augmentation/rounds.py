@@ -52,6 +52,7 @@ from diffcore_hf.augmentation.work import (
     first_attempts,
     next_piece,
     next_suspect,
+    read_new_attempts,
 )
 from diffcore_hf.augmentation.worker_notes import WorkerNotes
 from diffcore_hf.config.policy import reads_class_names
@@ -156,6 +157,9 @@ class _Collection:
                 self._compute(rows, sizes, lambda: self._figures.write(rows.figures))
             self._later = 0
             self._once(PREPARED, lambda: _is_unprepared(run), PreparationTask())
+            if count := read_new_attempts(run.ledger, attempts):  # the work above can take hours
+                self.read_parts_of_others = True
+                bar.add(count)
             self.decider = Decider(run, references, attempts)
             start = self._start_early if _is_large(self.decider, done) else AttemptWork
             return self._attempts(start(run, wanted, self.decider, self.share), self.decider)

@@ -71,6 +71,18 @@ def new_parts(ledger: Ledger, kind: str, facts: Facts) -> list[Path]:
     return [path for path in ledger.parts(kind) if path not in facts.paths]
 
 
+def read_new_attempts(ledger: Ledger, facts: Facts) -> int:
+    """Add the facts of the parts about attempts that `facts` does not contain yet, and return their number."""
+    before = len(facts)
+    # Later rounds are listed first, and earlier rounds are read first. A part that appears in between is then never
+    # read without the earlier attempts of its units.
+    found = [(kind, new_parts(ledger, kind, facts)) for kind in reversed(ledger.rounds())]
+    for kind, paths in reversed(found):
+        for path in paths:
+            facts.read_part(ledger, kind, path)
+    return len(facts) - before
+
+
 class ReferenceWork:
     """The real images of round `ref` that have no facts yet.
 
@@ -251,16 +263,9 @@ class AttemptWork(_AttemptItems):
             )
 
     def read_others(self) -> int:
-        facts, ledger = self._decider.attempts, self._run.ledger
-        before = len(facts)
-        # Later rounds are listed first, and earlier rounds are read first. A part that appears in between is then
-        # never read without the earlier attempts of its units.
-        found = [(kind, new_parts(ledger, kind, facts)) for kind in reversed(ledger.rounds())]
-        for kind, paths in reversed(found):
-            for path in paths:
-                facts.read_part(ledger, kind, path)
+        count = read_new_attempts(self._run.ledger, self._decider.attempts)
         self._decider.take_new()
-        return len(facts) - before
+        return count
 
 
 def next_piece(free: Due, share: Share, peers: int, sizes: PartSizes, work: Work) -> tuple[int, list[int]] | None:
