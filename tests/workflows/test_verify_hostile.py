@@ -137,3 +137,20 @@ def test_an_image_that_cannot_be_decoded_differs_from_its_attempt(monkeypatch):
         made_again.mean_difference(b"x", b"y")
     [fault] = made_again._different([attempt], table, strict=False)
     assert fault.startswith("a copy 0 attempt 0 has an image that cannot be decoded (")
+
+
+@pytest.mark.parametrize("target", ["a" * 300, "a/" * 3000, "a\0b", "", "/dev/null", "a\nb"])
+def test_a_target_that_no_folder_can_have_is_one_line(target):
+    with pytest.raises(UserError):
+        verified(target)
+
+
+def test_options_are_checked_before_the_files(published):
+    (published / "README.md.aside").symlink_to("/etc")
+    try:
+        with pytest.raises(UserError, match="--rescore is 0"):
+            verified(str(published), rescore=0)
+        with pytest.raises(UserError, match="--signer is nobody"):
+            verified(str(published), "nobody")
+    finally:
+        (published / "README.md.aside").unlink()

@@ -59,8 +59,8 @@ def check_folders(out: Folder, others: Sequence[Folder]) -> dict[str, Any]:
             )
     target = out.existing_run() if out.read_run() is not None else runs[0]
     for folder, run in zip(others, runs, strict=True):
-        if run["attempt_digest"] != target["attempt_digest"]:
-            changed = digests.differences(target["attempt"], run["attempt"])
+        if run.get("attempt_digest") != target.get("attempt_digest"):
+            changed = digests.differences(target.get("attempt", {}), run.get("attempt", {}))
             changed = changed or ["another version of diffcore-hf generated them"]
             raise UserError(
                 f"{folder.path} was generated with other settings than {out.path} ({'; '.join(changed[:3])}). Only "

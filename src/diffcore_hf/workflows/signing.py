@@ -10,7 +10,7 @@ from diffcore_hf.core.leftovers import remove
 from diffcore_hf.core.own_files import read_own_file
 from diffcore_hf.publishing.audit.files import COMPARISON, SIGNATURES
 from diffcore_hf.publishing.audit.report import Verification
-from diffcore_hf.publishing.signatures import MAX_BYTES, check_signers, sign, signature_fault
+from diffcore_hf.publishing.signatures import MAX_BYTES, sign, signature_fault
 
 
 class Signer:
@@ -66,8 +66,6 @@ def check_signatures(small_file: Callable[[str], bytes | None], signers: str | N
         signers: path of a file of signers; None: the signatures are not checked.
         result: gets the faults and notes.
     """
-    if signers is not None:
-        check_signers(signers)
     for name, signature_name in SIGNATURES.items():
         try:
             content, signature = small_file(name), small_file(signature_name)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffcore_hf import __version__
@@ -28,6 +28,7 @@ from diffcore_hf.publishing.hub import parquet, verification
 from diffcore_hf.publishing.hub.client_errors import as_user_error
 from diffcore_hf.publishing.hub.remote import Remote, RemoteFile, open_remote
 from diffcore_hf.publishing.hub.versions import versions_among
+from diffcore_hf.publishing.signatures import check_signers
 from diffcore_hf.workflows.compared_again import comparison_faults
 from diffcore_hf.workflows.decided_again import fitted_again
 from diffcore_hf.workflows.signing import check_signatures
@@ -76,7 +77,12 @@ def verified(
     Raises:
         UserError: the folder, dataset or version does not exist, or the Hub failed.
     """
-    if Path(target).is_dir():
+    for option, count in (("--rescore", rescore), ("--regenerate", regenerate)):
+        if count is not None and count < 1:
+            raise UserError(f"{option} is {count}. Use a number above 0")
+    if signer is not None:
+        check_signers(signer)
+    if os.path.isdir(target):
         result, shards = _verify_folder(Folder(target), signer)
         if shards is not None and not result.faults:
             _make_again(Folder(target), shards, rescore, regenerate, result)
@@ -121,9 +127,7 @@ def _make_again(
     """Embed and generate samples again; their faults are added to the result."""
     from diffcore_hf.workflows.made_again import regenerated, rescored
 
-    for option, count, check in (("--rescore", rescore, rescored), ("--regenerate", regenerate, regenerated)):
-        if count is not None and count < 1:
-            raise UserError(f"{option} is {count}. Use a number above 0")
+    for count, check in ((rescore, rescored), (regenerate, regenerated)):
         if count is not None:
             result.faults += check(folder, shards, count)
 
