@@ -17,6 +17,7 @@ from diffcore_hf.publishing.audit.attempts import TOLERANCE, AttemptTally
 from diffcore_hf.publishing.audit.column_types import check_column_types
 from diffcore_hf.publishing.audit.findings import Findings
 from diffcore_hf.publishing.audit.labels import LabelColumn
+from diffcore_hf.publishing.audit.mixes import mix_is_possible
 from diffcore_hf.publishing.audit.prompts import ExpectedPrompts
 from diffcore_hf.publishing.audit.references import ReferenceTable
 from diffcore_hf.publishing.audit.shards import Shards, check_images, image_bytes
@@ -327,7 +328,7 @@ def _audit_mixed(shards: Shards, checks: RowChecks) -> None:
                 real_images.append(image)
                 if mixed:
                     findings.add("default: a real image is after a mixed one", row_id)
-            if not _mix_is_possible(row):
+            if not mix_is_possible(row):
                 findings.add("default: kind, lambda and real_share are not consistent", row_id)
         ids_of_split += real_ids
         _check_originals(shards, real_ids, real_images, checks.references.hashes, findings)
@@ -344,20 +345,6 @@ _LAYOUTS: Mapping[str, Callable[[Shards, RowChecks], None]] = {
     "rows": _audit_rows,
     "mixed": _audit_mixed,
 }
-
-
-def _mix_is_possible(row: Mapping[str, Any]) -> bool:
-    """Return whether kind, lambda and real share of a row are possible.
-
-    In a pixel-wise mix the real share is lambda (Eq. 6). In a patch-wise mix it may differ, because the patch may be
-    clipped (Eq. 7).
-    """
-    if not row["is_mixed"]:
-        return row["kind"] is None and row["lambda"] is None and row["real_share"] == 1
-    kind, lam, share = row["kind"], row["lambda"], row["real_share"]
-    if kind not in ("pixel", "patch") or lam is None or share is None or not 0 <= lam <= 1:
-        return False
-    return abs(share - lam) <= TOLERANCE if kind == "pixel" else 0 <= share <= 1
 
 
 def _target_of(row: Mapping[str, Any]) -> Target:
