@@ -24,6 +24,7 @@ VALUES = {
     "a text for a number": ("recipe", "copies", "evil:Evil"),
     "another text for a number": ("card", "rejected_real", "x"),
     "a text for versions": ("stages", "x"),
+    "a text for the tower": ("resolved", "filter", "x"),
     "a number for a template": ("card", "reasons", 7),
     "a text for embeddings": ("captions", "x"),
 }

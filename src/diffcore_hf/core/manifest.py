@@ -174,7 +174,6 @@ _OPTIONAL: Mapping[str, type | tuple[type, ...]] = {
     "recipe.source.holdout": (int, float),
     "recipe.filter.references": int,
     "resolved.model": (dict, type(None)),
-    "resolved.filter": (dict, type(None)),
     "layout": str,
     "originals": bool,
     "stages": dict,

@@ -217,7 +217,7 @@ def _tower(folder: Folder, shards: Shards) -> FilterConfig:
     """
     from diffcore_hf.models.tower_resolution import resolve_filter
 
-    recorded = shards.manifest["resolved"]["filter"]
+    recorded = shards.manifest["resolved"].get("filter") or {}
     path, identity = str(recorded.get("path") or ""), recorded.get("identity")
     run = folder.read_run()
     if run is not None:
