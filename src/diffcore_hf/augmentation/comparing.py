@@ -7,33 +7,32 @@ continued.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from diffcore_hf.augmentation.comparisons import Comparisons, RealRow
+from diffcore_hf.augmentation.comparisons import Comparisons
 from diffcore_hf.augmentation.part_files import COMPARISONS, PAIRS, Location, read_images
 from diffcore_hf.augmentation.picture_prints import print_of_cell
+from diffcore_hf.augmentation.print_groups import AT_ONCE, PrintGroup, RealRow
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.stages.batches import worker_threads
 from diffcore_hf.core import schema, signals
 from diffcore_hf.core.locks import locked
 from diffcore_hf.core.schema import AttemptKey
 from diffcore_hf.method.copies.closeness import METHOD
-from diffcore_hf.method.copies.nomination import PrintIndex, picture_hash
+from diffcore_hf.method.copies.nomination import picture_hash
 from diffcore_hf.method.copies.prints import Print
-from diffcore_hf.method.copies.registration import closest, register
+from diffcore_hf.method.copies.registration import register
 
 if TYPE_CHECKING:
     from datasets import Features
 
     from diffcore_hf.augmentation.decisions import Decider
 
-AT_ONCE = 64
-"""Number of generated images that are compared at a time."""
 PART = 1024
 """Largest number of comparisons in a part."""
 
@@ -110,8 +109,8 @@ class Comparing:
         return picture
 
     @cached_property
-    def _groups(self) -> list[_Group]:
-        return [_Group(self._run, rows) for rows in Comparisons(self._run).rows]
+    def _groups(self) -> list[PrintGroup]:
+        return [PrintGroup(self._run.source, rows) for rows in Comparisons(self._run).rows]
 
     def _compare_pairs(self, decider: Decider) -> int:
         """Write the scores of the pairs of generated images that the decisions need, and return their number."""
@@ -141,38 +140,6 @@ class Comparing:
             table = pa.Table.from_pylist(list(rows), schema=features.arrow_schema).combine_chunks()
             with signals.protected():
                 self._run.ledger.write(kind, table)
-
-
-class _Group:
-    """Real images with which generated images are compared."""
-
-    def __init__(self, run: Run, rows: Sequence[RealRow]):
-        self._rows = rows
-        self._pictures: list[Print | None] = []
-        with ThreadPoolExecutor(worker_threads()) as threads:
-            # Few encoded images are in memory at a time.
-            for start in range(0, len(rows), AT_ONCE):
-                cells = _cells(run, rows[start : start + AT_ONCE])
-                self._pictures += threads.map(lambda cell: print_of_cell(cell, run.source.files), cells)
-        self._index = PrintIndex(self._pictures)
-
-    def nominate(self, pictures: Sequence[Print]) -> list[list[int]]:
-        """Return the images that are registered with each picture."""
-        return self._index.nominate(pictures)
-
-    def closest(self, picture: Print, nominees: Sequence[int]) -> tuple[RealRow, float] | None:
-        """Return the closest of the nominated images and the score; None if there are none."""
-        others = [other for index in nominees if (other := self._pictures[index]) is not None]
-        match = closest(picture, others)
-        return None if match is None else (self._rows[nominees[match.image]], match.score)
-
-
-def _cells(run: Run, rows: Sequence[RealRow]) -> Iterator[Any]:
-    """Yield the undecoded images of some rows."""
-    column = run.source.config.image
-    tables = {name: split.select_columns([column]).with_format("arrow") for name, split in run.source.splits.items()}
-    for real in rows:
-        yield tables[real.split][real.row : real.row + 1][column].to_pylist()[0]
 
 
 def _columns(name: str, near: tuple[RealRow, float] | None) -> dict[str, Any]:

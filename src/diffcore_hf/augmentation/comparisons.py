@@ -9,27 +9,17 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from diffcore_hf.augmentation.part_files import COMPARISONS, PAIRS, keys_of
+from diffcore_hf.augmentation.print_groups import RealRow
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.core import seeding
 from diffcore_hf.core.schema import AttemptKey
 from diffcore_hf.method.copies.closeness import COPY, METHOD, Comparison, Neighbour
 from diffcore_hf.method.copies.nomination import Hashes
-
-
-class RealRow(NamedTuple):
-    """A real image with which generated images are compared."""
-
-    split: str
-    row: int
-    """Index of the row in its split."""
-    row_id: str
-    sha256: str
 
 
 class Comparisons:

@@ -78,6 +78,13 @@ class PlanOptions:
             "unreadable texts, prompts that are too long, and equal prompts. The status is 1 if there are findings."
         ),
     )
+    leaks: bool = option(
+        False,
+        help=(
+            "Compare the real images of all splits, and list those that show the same picture. With --report, all "
+            "pairs are in the report, and a sheet of the closest ones is drawn. The status is 1 if there are any."
+        ),
+    )
     deny: str | None = option(
         None,
         help=(
@@ -252,6 +259,7 @@ VERBS: dict[str, Verb] = {
                 "plan ./photos --report report.json",
                 "plan cub --fetch",
                 "plan cub --lint",
+                "plan ./photos --leaks --report report.json",
             ),
             takes=lambda key, scope: True,
         ),

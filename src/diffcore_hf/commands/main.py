@@ -62,12 +62,15 @@ def plan(command: Command) -> int:
     recipe = _recipe(command)
     from diffcore_hf.augmentation.image_captions import captions_are_due
     from diffcore_hf.workflows.augment import prepare, start
+    from diffcore_hf.workflows.leaks import check_sheet_file, find_leaks, leaks_plain, leaks_text, write_sheet
     from diffcore_hf.workflows.lint import findings, findings_text, read_denied
     from diffcore_hf.workflows.plan import check_contexts_are_made, fetch, probe, settled, text
     from diffcore_hf.workflows.source_report import check_report_file, write_report
 
-    report, lint = command.options["report"], command.options["lint"]
+    report, lint, leaks = (command.options[name] for name in ("report", "lint", "leaks"))
     check_report_file(report)
+    if leaks:
+        check_sheet_file(report)
     denied = read_denied(command.options["deny"])
     if command.options["fetch"]:
         for line in fetch(recipe):
@@ -83,16 +86,21 @@ def plan(command: Command) -> int:
         check_contexts_are_made(prepared)
         start(prepared)
         print(f"\n{settled(prepared)}")
+    pairs = find_leaks(prepared) if leaks else None
     if report:
-        write_report(prepared.source_report, report)
+        write_report(prepared.source_report, report, leaks_plain(prepared, pairs) if leaks else {})
         print(f"\n{report} has the whole report of the source")
+        if pairs is not None:
+            print(f"{write_sheet(prepared, pairs, report)} shows the closest images of different splits")
+    if leaks:
+        print(f"\n{leaks_text(prepared, pairs)}")
     if command.options["probe"]:
         quiet_libraries()
         print(probe(prepared))
     found = findings(prepared, denied, lint=lint) if lint or denied else []
     if lint or denied:
         print(f"\n{findings_text(found, without_contexts=captions_are_due(prepared))}")
-    return 1 if any(found) else 0
+    return 1 if any(found) or (pairs is not None and pairs.same) else 0
 
 
 def augment(command: Command) -> int:

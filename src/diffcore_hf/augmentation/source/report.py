@@ -129,7 +129,7 @@ def make_report(source: LoadedSource, prompt_names: Sequence[str]) -> SourceRepo
         prompt_names: the K names of the classes in prompts.
     """
     split = source.config.split
-    names = _RowNames(source)
+    names = RowNames(source)
     identical = find_identical(source.sha256, source.labels)
     counts = {name: _class_counts(source, name) for name in source.splits}
     headers = [header for listed in source.headers.values() for header in listed if isinstance(header, ImageHeader)]
@@ -153,7 +153,7 @@ def make_report(source: LoadedSource, prompt_names: Sequence[str]) -> SourceRepo
     )
 
 
-class _RowNames:
+class RowNames:
     """The names of rows for a user: the path below the source folder, else the row id."""
 
     def __init__(self, source: LoadedSource):
@@ -161,17 +161,18 @@ class _RowNames:
         self._paths = {split: _paths(source, split) for split in source.splits} if source.layout else {}
 
     def of_groups(self, groups: Iterable[Group]) -> tuple[tuple[str, ...], ...]:
-        return tuple(tuple(self._name(place.split, place.row) for place in group) for group in groups)
+        return tuple(tuple(self.of(place.split, place.row) for place in group) for group in groups)
 
     def of_unreadable(self, split: str) -> tuple[str, ...]:
         reasons, headers = self._source.unreadable[split], self._source.headers[split]
         return tuple(
-            f"{self._name(split, row)}: {reasons.get(row, header)}"
+            f"{self.of(split, row)}: {reasons.get(row, header)}"
             for row, header in enumerate(headers)
             if isinstance(header, str)
         )
 
-    def _name(self, split: str, row: int) -> str:
+    def of(self, split: str, row: int) -> str:
+        """Returns the name of a row."""
         paths = self._paths.get(split)
         return paths[row] if paths and paths[row] else self._source.row_ids[split][row]
 
