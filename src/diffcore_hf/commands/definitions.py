@@ -11,7 +11,7 @@ from typing import Literal
 
 from diffcore_hf.commands.export import ExportOptions
 from diffcore_hf.commands.picture_options import ExplainOptions, PreviewOptions
-from diffcore_hf.commands.run_options import AugmentOptions, MergeOptions, SlurmOptions
+from diffcore_hf.commands.run_options import AugmentOptions, MergeOptions, PlanOptions, SlurmOptions
 from diffcore_hf.config.augment_schema import AUGMENT_SCHEMA
 from diffcore_hf.config.fields import Key, RecipeSchema, documented_keys, option
 from diffcore_hf.config.train_schema import TRAIN_SCHEMA
@@ -48,50 +48,6 @@ examples:
 
 diffcore-hf COMMAND --help shows every flag of a command.
 """
-
-
-@dataclass(frozen=True)
-class PlanOptions:
-    """Show units, prompts and disk space before a run. Loads no model."""
-
-    fetch: bool = option(False, help="Download the models and record their commits, so that a run can be offline.")
-    probe: bool = option(False, help="Generate two images to time them.")
-    prepare: str | None = option(
-        None,
-        help=(
-            "New output folder for the run. The values of all `auto` keys are chosen on this machine and stored there, "
-            "so that the folder can be copied to other machines. No image is generated."
-        ),
-        example="out/cub",
-    )
-    report: str | None = option(
-        None,
-        help=(
-            "JSON file for the whole report of the source. It lists all skipped files, all unreadable images and all "
-            "identical images by name. An existing file is overwritten only if it is such a report."
-        ),
-    )
-    lint: bool = option(
-        False,
-        help=(
-            "Check the texts of the prompts: names with several meanings, negative terms that name a class or context, "
-            "unreadable texts, prompts that are too long, and equal prompts. The status is 1 if there are findings."
-        ),
-    )
-    leaks: bool = option(
-        False,
-        help=(
-            "Compare the real images of all splits, and list those that show the same picture. With --report, all "
-            "pairs are in the report, and a sheet of the closest ones is drawn. The status is 1 if there are any."
-        ),
-    )
-    deny: str | None = option(
-        None,
-        help=(
-            "File with one word or phrase per line that no class name and no context may contain. The status is 1 if "
-            "one does."
-        ),
-    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Options of the commands that run, divide and unite the work: augment, merge and slurm."""
+"""Options of the commands that plan, run, divide and unite the work: plan, augment, merge and slurm."""
 
 from __future__ import annotations
 
@@ -6,6 +6,50 @@ from dataclasses import dataclass
 
 from diffcore_hf.config.fields import option
 from diffcore_hf.core.signals import GRACE
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Show units, prompts and disk space before a run. Loads no model."""
+
+    fetch: bool = option(False, help="Download the models and record their commits, so that a run can be offline.")
+    probe: bool = option(False, help="Generate two images to time them.")
+    prepare: str | None = option(
+        None,
+        help=(
+            "New output folder for the run. The values of all `auto` keys are chosen on this machine and stored there, "
+            "so that the folder can be copied to other machines. No image is generated."
+        ),
+        example="out/cub",
+    )
+    report: str | None = option(
+        None,
+        help=(
+            "JSON file for the whole report of the source. It lists all skipped files, all unreadable images and all "
+            "identical images by name. An existing file is overwritten only if it is such a report."
+        ),
+    )
+    lint: bool = option(
+        False,
+        help=(
+            "Check the texts of the prompts: names with several meanings, negative terms that name a class or context, "
+            "unreadable texts, prompts that are too long, and equal prompts. The status is 1 if there are findings."
+        ),
+    )
+    leaks: bool = option(
+        False,
+        help=(
+            "Compare the real images of all splits, and list those that show the same picture. With --report, all "
+            "pairs are in the report, and a sheet of the closest ones is drawn. The status is 1 if there are any."
+        ),
+    )
+    deny: str | None = option(
+        None,
+        help=(
+            "File with one word or phrase per line that no class name and no context may contain. The status is 1 if "
+            "one does."
+        ),
+    )
 
 
 @dataclass(frozen=True)
