@@ -158,7 +158,7 @@ def truth(folder: Path) -> dict[Key, Shown]:
 
 
 def kept(folder: Path, policy: Mapping[str, Any]) -> list[Key]:
-    """Returns the units that have a counterpart under a policy, in drawing order."""
+    """Returns the units that have a counterpart under a policy, in the order of the plan."""
     layer = {"filter": {"policy": dict(policy)}}
     material = export_workflow.read_decided(folder, layer)
     return [

@@ -171,7 +171,7 @@ def mixed(photos: PhotoResults) -> str:
     )
 
 
-_ZERO = "the 95 % interval of the difference contains zero."
+_ZERO = "no difference is seen: its 95 % interval contains 0."
 
 
 def enough_seeds(photos: PhotoResults) -> bool:

@@ -148,8 +148,8 @@ def test_the_lowest_of_the_rates_with_equal_scores_is_chosen():
     [
         (
             {"genaug": 0.1, "mix": 0.2, "pixel": 0.1, "patch": 0.1},
-            "top-1 with mixing is higher in 2 of 6 comparisons. In the 4 others, the 95 % interval of the difference "
-            "contains zero.",
+            "top-1 with mixing is higher in 2 of 6 comparisons. In the 4 others, no difference is seen: its 95 % "
+            "interval contains 0.",
         ),
         ({"genaug": 0.1}, "top-1 with mixing is lower in 6 of 6 comparisons."),
         ({}, "without mixing, the 95 % interval of the difference in top-1 contains zero."),

@@ -65,7 +65,7 @@ def weights(**shapes: int) -> bytes:
 
 
 def write_pipeline(folder: Path) -> None:
-    """Write the folder of a pipeline whose values can be resolved. Its weights cannot be loaded."""
+    """Write the folder of a pipeline with valid configuration files. Its weights cannot be loaded."""
     objects = {
         "model_index.json": {
             "_class_name": "StableDiffusionPipeline",
@@ -92,7 +92,7 @@ def write_pipeline(folder: Path) -> None:
 
 
 def write_tower(folder: Path) -> None:
-    """Write the folder of an image tower whose record can be made. Its weights cannot be loaded."""
+    """Write the folder of an image tower with valid configuration files. Its weights cannot be loaded."""
     write_json(folder, "config.json", {"model_type": "clip", "architectures": ["CLIPModel"]})
     size = {"height": 24, "width": 24}
     processor = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 24}, "crop_size": size}

@@ -41,7 +41,7 @@ def test_another_revision_keeps_the_facts_of_unchanged_rows(hub, client, recipe_
     repo = hub.repo_id()
     first = client(push, repo, [4, 3])
     assert client(augment, str(tmp_path / "out"), repo, recipe_keys) == (first, 7, 0, None)
-    # The images of row 4 and of the later rows differ, and two rows are new.
+    # Row 4 has another image, and rows 7 and 8 are new.
     second = client(push, repo, [4, 5], [0, 1, 2, 3, 8, 5, 6, 7, 4])
     assert client(augment, str(tmp_path / "out"), repo, recipe_keys) == (first, 0, 7, None)
     with_revision = recipe_keys | {"source": {"revision": second}}

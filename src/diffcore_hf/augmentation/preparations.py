@@ -46,7 +46,7 @@ def finished_preparation(run: Mapping[str, Any] | None, folder: Folder, *, repai
     Args:
         run: content of run.json; None in a new folder.
         folder: the output folder.
-        repairs: whether a damaged preparation is renamed, so that there is none.
+        repairs: whether a damaged preparation is renamed. The folder then has no preparation.
 
     Raises:
         DamagedPreparation: the preparation is damaged, and `repairs` is false.
@@ -77,7 +77,9 @@ def recorded(run: Run) -> dict[str, Any]:
 
 
 def check_words(run: Run) -> None:
-    """Check the words of the classes that images have to show, unless the run keeps a finished preparation.
+    """Check the words that prompts use for the classes, and that each generated class has enough references.
+
+    If the run keeps a finished preparation, nothing is checked.
 
     Raises:
         UserError: see `Strategy.check_words`.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from diffcore_hf.core import seeding
 
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
-"""Ends of the names of the layers of an attention that are changed."""
+"""Suffixes of the names of the changed layers in each attention block."""
 NAME = "learned"
 """Name of the adapter in the pipeline."""
 PREFIX = "unet."
@@ -74,7 +74,7 @@ def set_values(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tens
         ValueError: the names or shapes are those of another model.
     """
     if {name: each.shape for name, each in parameters.items()} != {name: each.shape for name, each in values.items()}:
-        raise ValueError("the learned LoRA is one of another model")
+        raise ValueError("the learned LoRA belongs to another model")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(values[name])

@@ -55,7 +55,7 @@ def fitted_again(manifest: Manifest, table: ReferenceTable, classes: ClassTable,
         split: the split of the source that has counterparts.
 
     Raises:
-        ValueError: the recipe or the embeddings do not fit together.
+        ValueError: the recipe and the embeddings do not fit together.
     """
     if "captions" not in manifest:
         return None
@@ -83,7 +83,7 @@ def fitted_again(manifest: Manifest, table: ReferenceTable, classes: ClassTable,
 
 
 def _drawn(recipe: Mapping[str, Any], table: ReferenceTable, ids: list[str]) -> Ints:
-    """Return the rows that are references, as make_plan draws them."""
+    """Return the rows that a run with this recipe draws as references."""
     labels = np.array([table.labels[row_id] for row_id in ids], np.int64)
     seed = recipe.get("seed", 0)
     heldout = held_out(labels, ids, recipe["source"].get("holdout", 0.0), seed)

@@ -35,7 +35,7 @@ EXAMPLE = Path(__file__).parents[3] / "hub_cards" / "example_card.md"
 
 def test_the_rendered_card_equals_the_stored_card():
     assert RENDERED.read_text(encoding="utf-8") == render_card(example_facts()), (
-        f"{RENDERED} is render_card(example_facts()): check the difference, then write the file again"
+        f"{RENDERED} differs from render_card(example_facts()). If the new card is right, write it to this file"
     )
 
 

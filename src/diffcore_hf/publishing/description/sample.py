@@ -1,7 +1,7 @@
 """Sample of a dataset for its card: a bounded number of images of each class, chosen by hash.
 
-Owns the choice. The card of every export has figures, and their cost grows with the square of the size of a class.
-`describe` samples only large classes.
+Owns the choice. Every export computes figures for its card. Their cost grows with the square of the number of images
+of a class, so they are computed for a sample. The command `describe` uses all images, except in large classes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ one class, and the number that a class always has. A class with fewer than four 
 def sampled(images: EmbeddedImages) -> EmbeddedImages:
     """Return a sample of the images of a dataset; all images if there are few.
 
-    Every class has at most the same number of real and of kept images. An image is chosen by the hash of its key, so
-    equal datasets have equal samples.
+    One bound applies to the number of real images of each class, and to the number of its kept images. An image is
+    chosen by the hash of its key, so equal datasets have equal samples.
     """
     most = max(FEWEST_OF_CLASS, min(MOST_OF_CLASS, MOST // max(1, len(images.names))))
     real = chosen_rows(images.real_labels, [(row_id, -1) for row_id in images.real_ids], most)
