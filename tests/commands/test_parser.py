@@ -16,7 +16,7 @@ from diffcore_hf.config.mappings import to_mapping
 
 AUGMENT = {"grace": 30.0, "workers": None, "address": None, "worker": None}
 AUGMENT |= {"share_only": False, "crash_suspended": False}
-PLAN = {"fetch": False, "probe": False, "prepare": None, "report": None, "lint": False, "deny": None}
+PLAN = {"fetch": False, "probe": False, "prepare": None, "report": None, "lint": False, "leaks": False, "deny": None}
 NO_C2PA = {"c2pa": None, "c2pa_certificate": None, "c2pa_key": None}
 EXPORT = {"output": "p", "layout": "columns", "sign": None} | NO_C2PA
 PREVIEW = {"samples": None, "mixed": False, "batch": (), "config": None}
