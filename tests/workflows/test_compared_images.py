@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -11,16 +12,21 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features
 from datasets import Image as ImageFeature
 from PIL import Image
 from run_folders import go, manifest, published, rows
+from worker_processes import join, start
 
 from diffcore_hf.augmentation import summary
 from diffcore_hf.augmentation.figures import read_figures
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.reasons import reason_counts
+from diffcore_hf.augmentation.share import Share
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.generation.base import Samples, Strategy
 from diffcore_hf.method.copies.closeness import BOUND, CLOSE_REASONS
-from diffcore_hf.workflows.closest_pairs import choose_pairs
-from diffcore_hf.workflows.export import read_decided
+from diffcore_hf.workflows import augment, publication
+from diffcore_hf.workflows.closest_pairs import choose_pairs, other_images
+from diffcore_hf.workflows.export import export, read_decided
+from diffcore_hf.workflows.merge import merge
+from diffcore_hf.workflows.verify import verify
 
 
 def picture(seed):
@@ -42,6 +48,11 @@ class Drawn(Strategy):
         pixels = [np.clip(np.asarray(image) + added, 0, 255) for image, added in zip(images, noise, strict=True)]
         stacked = np.stack(pixels).astype(np.uint8).transpose(0, 3, 1, 2).copy()
         return Samples(torch.from_numpy(stacked), [None] * len(stacked))
+
+
+def interrupted(*arguments):
+    """Takes the place of a function during which a run is interrupted."""
+    raise KeyboardInterrupt
 
 
 def source():
@@ -127,6 +138,70 @@ def test_a_continued_run_publishes_the_bytes_of_an_undisturbed_one(compared, bui
     go(build(tmp_path / "out", limit=4, part_size=2), source())
     go(build(tmp_path / "out"), source())
     assert published(tmp_path / "out") == published(compared.path)
+
+
+def test_without_originals_ids_and_scores_remain_and_no_picture_of_another_split_is_published(compared, tmp_path):
+    keys = {"include_originals": False, "include_rejected": True}
+    out = export(compared.path, tmp_path / "out", keys).folder.path
+    names = ["row_id", "copy", "attempt", "reason", "nearest_row_id", "nearest_kind", "nearest_score"]
+    before, after = rows(compared.path, "attempts"), rows(out, "attempts")
+    assert after.select_columns(names).to_dict() == before.select_columns(names).to_dict()
+    shown = Counter(
+        reason for reason, cell in zip(after["reason"][:], after["image"][:], strict=True) if cell is not None
+    )
+    assert set(shown) == {"kept", "copy"}
+    assert not any(cell for split in ("train", "test") for cell in rows(out, "default", split)["image"][:])
+    material = read_decided(compared.path, {"include_originals": False})
+    pairs = choose_pairs(material)
+    assert pairs and {near.kind for _, near in pairs if near.score >= BOUND} <= {"counterpart"}
+    others = other_images(material, pairs)
+    assert all((image is None) == (near.kind != "counterpart") for image, (_, near) in zip(others, pairs, strict=True))
+    verify(out)
+
+
+@pytest.mark.slow
+def test_an_interrupted_export_is_repeated_to_the_same_bytes(compared, build, tmp_path, monkeypatch):
+    shutil.copytree(compared.path, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "attempts")
+    with monkeypatch.context() as patch:
+        patch.setattr(publication, "closest_pairs", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            go(build(tmp_path / "out"), source())
+    go(build(tmp_path / "out"), source())
+    assert published(tmp_path / "out") == published(compared.path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Returns the images of `source` as a folder, which workers and machines can open."""
+    for split, data in source().items():
+        for number, row in enumerate(data):
+            path = tmp_path / "photos" / split / ("robin", "wren")[row["label"]] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            row["image"].save(path)
+    return str(tmp_path / "photos")
+
+
+@pytest.mark.slow
+def test_three_workers_and_two_merged_machines_give_the_tables_of_one_worker(build, folder, tmp_path):
+    def tables(name):
+        return {path: content for path, content in published(tmp_path / name).items() if path.endswith(".parquet")}
+
+    go(build(tmp_path / "one", source=folder))
+    reasons = set(rows(tmp_path / "one", "attempts")["reason"][:])
+    assert {"leak", "memorised", "copy"} < reasons
+    three = build(tmp_path / "three", source=folder, part_size=2)
+    assert join([start(three, Share(index, 3)) for index in range(3)]) == [0, 0, 0]
+    assert tables("three") == tables("one")
+    machines = [tmp_path / f"machine{index}" for index in range(2)]
+    for index, machine in enumerate(machines):
+        share = Share(machine=index, machines=2)
+        augment.run(build(machine, source=folder), progress=False, share=share)
+    merge(tmp_path / "merged", machines)
+    kept = rows(tmp_path / "merged", "generated")
+    assert all(kept["label"][:].count(label) <= 2 for label in (0, 1))
+    go(build(tmp_path / "merged", source=folder))
+    assert tables("merged") == tables("one")
 
 
 @pytest.mark.slow

@@ -73,6 +73,8 @@ class Decider:
         self.checks = checks_of(run.recipe.filter.checks)
         check_recorded_reasons(run, attempts, self.checks)
         self._checker = self._new_checker()
+        self._unknown_pairs: set[tuple[str, str]] = set()
+        """Hashes of the pairs of images that the last decisions needed and that are not compared yet."""
         self._counts: Counter[str] = Counter()
         self._tallied = 0
         self._schedule: Schedule | None = None
@@ -227,6 +229,7 @@ class Decider:
 
     def decide(self) -> Material:
         """Decide about all attempts that have facts so far."""
+        self._unknown_pairs.clear()
         attempts, indices, decisions = self._decided(compared=True)
         plan = self.run.plan
         missing = sum((plan.source_ids[row], 0, 0) not in self.references.keys for row in plan.references.tolist())
@@ -274,6 +277,8 @@ class Decider:
             first, second = attempts.image_sha256[tested], attempts.image_sha256[other]
             assert first is not None and second is not None
             known = self.comparisons.pair(first, second)
+            if known is None and score is None:
+                self._unknown_pairs.add((first, second))
             if known is not None or score is None:
                 return known
             locations = self.attempts.locations
@@ -305,6 +310,11 @@ class Decider:
             )
         if waiting := len(self.not_compared()) if self.comparisons else 0:
             notes.append(f"{waiting} images are not compared with other images yet, so their rows are pending")
+        if self._unknown_pairs:
+            notes.append(
+                f"{len(self._unknown_pairs)} pairs of generated images are not compared yet, so copies may be kept. "
+                "Run augment again"
+            )
         suspended = self._without_facts(read_suspects(self.run.folder.private).suspended)
         if note := note_on(suspended):
             notes.append(note)

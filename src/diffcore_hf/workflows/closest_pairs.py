@@ -83,7 +83,7 @@ def _tiles(material: Material, pairs: Sequence[Pair]) -> list[PairTile]:
     units = [plan.unit(int(material.attempts.units[attempt])) for attempt, _ in pairs]
     labels = checks.labels(checks.checks_of(material.recipe.filter.checks))
     generated = material.images([attempt for attempt, _ in pairs])
-    others = _other_images(material, pairs)
+    others = other_images(material, pairs)
     return [
         PairTile(
             images=images,
@@ -97,7 +97,7 @@ def _tiles(material: Material, pairs: Sequence[Pair]) -> list[PairTile]:
     ]
 
 
-def _other_images(material: Material, pairs: Sequence[Pair]) -> list[bytes | None]:
+def other_images(material: Material, pairs: Sequence[Pair]) -> list[bytes | None]:
     """Return the encoded closest image of each pair; None for a real image if originals are not published."""
     copied = material.decisions.copied
     found: list[bytes | None] = []

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffcore_hf.augmentation.comparing import Comparing
 from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.union import Union, check_folders, unite
 from diffcore_hf.core.errors import UserError
@@ -43,6 +44,10 @@ def merge(out: str | Path, others: Sequence[str | Path]) -> Merged:
     union = unite(target, folders, run)
     target.log("merge", folders=[str(path) for path in others], copied=union.copied, damaged=len(union.damaged))
     opened = reopen(out, {})
+    decider = Decider.read(opened)
+    if decider.comparisons:
+        # Each machine compared only its own counterparts with each other. No model is needed for the rest.
+        Comparing(opened).complete(decider)
     with exporting(target):
-        summary = publish(Decider.read(opened).decide(), target)
+        summary = publish(decider.decide(), target)
     return Merged(union, RunResult(target, opened.recipe, summary, time.monotonic() - started, 0))
