@@ -251,8 +251,8 @@ continue the run, with another number of workers and another size of parts. At t
 with an undisturbed run of one process. The key `strict` is true, and the strategy needs no model.
 
 The first rows of the table are for runs with one worker and with three workers. The last row is for races: two or three
-processes without `--worker` start at the same time on a new folder. The last column counts the attempts and real images
-that were made twice, because two workers chose the same part."""
+processes without `--worker` start at the same time on a new folder. The last column counts the attempts and the
+embeddings of real images that were made twice, because two workers chose the same part."""
 
 
 def main() -> int:

@@ -4,11 +4,11 @@ To print a table:             python -m benchmarks.large_runs
 To write it into the docs:    python -m benchmarks.large_runs --write docs/performance.md
 To make a short measurement:  python -m benchmarks.large_runs --rows 20000 --parts 200
 
-The source is a folder of Parquet files with tiny JPEG images, all different. For the run that continues, the facts of
-another source are written into as many parts as `--parts` says, with random embeddings of 512 numbers and images of a
-few bytes. Its last unit has no attempt. The process is measured from its start to its first task, and to the time at
-which the policy is fitted and all attempts are tested. It checks the source, and reads and checks all facts. No weights
-are loaded, and the libraries of the models are not imported.
+The source is a folder of Parquet files with tiny JPEG images, all different. The run that continues has another source.
+Its facts are written into as many parts as `--parts` says, with random embeddings of 512 numbers and images of a few
+bytes. Only the last unit has no attempt. Two times are measured from the start of the process: until the first task,
+and until the policy is fitted and all attempts are tested. The process checks the source, and reads and checks all
+facts. No weights are loaded, and the libraries of the models are not imported.
 
 Elapsed times are measured only if no other program uses the machine. Otherwise the table has CPU times alone.
 """
@@ -57,8 +57,7 @@ PART_ROWS = 32
 IDLE = 0.5
 """Largest load average at the start of the measurement at which elapsed times are measured."""
 TASKS = ("write_source", "write_run", "resume")
-"""Tasks of other processes. The peak memory of a new process is at least that of its parent, so this one stays small.
-"""
+"""Tasks that run in child processes. A child has at least the peak memory of its parent, so the parent stays small."""
 
 
 @dataclass(frozen=True)
@@ -351,8 +350,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         *([table(["stage of `augment`", "needed for", "seconds", "CPU seconds"], stages)] if stages else []),
         f"Each figure is for a whole process with its imports. The source has images of a few bytes in Parquet files "
         f"and {CLASSES:,} classes. Each part has {PART_ROWS} facts with embeddings of {WIDTH} numbers, half of them "
-        "about real images. No weights are loaded. CPU times count the process and the system. Those of stages count "
-        "the thread that calls the functions of the stage, without the threads of libraries. Elapsed times are "
+        "about real images. No weights are loaded. CPU times count the process and the system. The CPU time of a stage "
+        "counts only the thread that calls its functions, and not the threads of libraries. Elapsed times are "
         "measured only if no other program uses the machine.",
         settings("large_runs", PACKAGES),
     )

@@ -34,16 +34,17 @@ EXPLANATION = (
     "without the training step, compared with the median plain step of all cells with the same network and batch "
     "size. For a mixer that does its work before the forward pass this is A_O, without the noise of whole steps.",
     "The next columns give the time of the parts of a mixer in percent of a plain step: `saliency` includes all passes "
-    "through a network, `pairing` the random draws and the choice of partners, and `copy` everything else that the "
-    "mixer does before the forward pass. Work during the forward pass or in the loss is not counted in any part.",
+    "through a network, `pairing` the random draws and the choice of partners, `cut` the optimisation of the masks, and "
+    "`copy` everything else that the mixer does before the forward pass. Work during the forward pass or in the loss "
+    "is not counted in any part.",
     "Column `peak memory` is the largest memory of the process that measured the row, and in parentheses the "
     "difference to the plain arm with the same batch size. A gradient with respect to the images stores as many "
     "activations as a training step (5.5 GB for ResNet-50 with 64 images of 224 pixels). They are released before the "
     "step, so the two amounts of memory are not added.",
-    "Column `goal` is the largest `A_O, step` in percent that this project accepts, and whether it was reached. Column "
-    "`paper` has the figures of Table 6 of the paper, which were measured on a GPU with other code. The published code "
-    "of GuidedMixup runs two forward passes in its plain arm too, so its published percentages are relative to a "
-    "slower step.",
+    "Column `goal` is the largest `A_O, step` in percent that this project accepts, and whether it was reached. `90 + "
+    "cut 20` means at most 90 without the part `cut`, and at most 20 for this part. Column `paper` has the figures of "
+    "Table 6 of the paper, which were measured on a GPU with other code. The published code of GuidedMixup runs two "
+    "forward passes in its plain arm too, so its published percentages are relative to a slower step.",
 )
 
 Result = Mapping[str, Any]

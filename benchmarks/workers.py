@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     text = paragraphs(
         table(["what", "figure"], rows),
         f"The workers generate {attempts} images in all, with a generator that sleeps {options.seconds} s for each. "
-        "The time is counted from the first image of the last worker, and includes the ends of the rounds. "
+        "The time begins when every worker has started its first image, and includes the ends of the rounds. "
         f"Durability is the encoding, hashing, syncing and reading of parts of {PART} images of "
         f"{IMAGE_BYTES // 1000} kB, and the notes of the worker about each batch of {BATCH} images. "
         f"{SPEED:.0f} images a second are assumed, which is fast for one GPU.",

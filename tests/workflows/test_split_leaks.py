@@ -74,7 +74,7 @@ def test_held_out_rows_are_compared_with_the_rest_of_their_split(photos, tmp_pat
 def test_a_picture_of_the_user_is_not_replaced(tmp_path):
     path = tmp_path / "report.leaks.png"
     path.write_bytes(b"mine")
-    with pytest.raises(UserError, match="report.leaks.png, to which the sheet of --leaks is written, exists. Choose"):
+    with pytest.raises(UserError, match="report.leaks.png, which exists. Give --report another name"):
         check_sheet_file(str(tmp_path / "report.json"))
     check_sheet_file(str(tmp_path / "other.json"))
 

@@ -1,8 +1,8 @@
 """Comparing: compares the generated images of a run with real images and with each other.
 
 Owns the prints of the images and the order of the work. One worker at a time compares; others wait for its facts. So
-the result does not depend on the number of workers. The parts are written in between, so an interrupted comparison is
-continued.
+the result does not depend on the number of workers. A part is written after at most PART comparisons, and a later run
+continues after the last part.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Comparisons:
 
     @cached_property
     def rows(self) -> tuple[list[RealRow], list[RealRow]]:
-        """The real images of other splits with the held-out rows, and those of the augmented rows.
+        """Two groups of real images: those of other splits and held-out rows, and those of augmented rows.
 
         Rows without a readable file are left out. Equal files of one group are compared once.
         """

@@ -48,7 +48,7 @@ def nearest_of(material: Material, attempt: int) -> Nearest | None:
 
 
 def shows_unpublished(material: Material, attempt: int) -> bool:
-    """Return whether a rejected image shows the picture of an original, and originals are not published."""
+    """Return whether a rejected image shows the picture of an original that is not published."""
     if material.recipe.include_originals or material.decisions.reason[attempt] == KEPT:
         return False
     near = nearest_of(material, attempt)

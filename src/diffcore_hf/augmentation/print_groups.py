@@ -46,7 +46,7 @@ class PrintGroup:
         self.pictures: list[Print | None] = []
         """The print of each row; None for an image that cannot be decoded."""
         with ThreadPoolExecutor(worker_threads()) as threads:
-            # Few encoded images are in memory at a time.
+            # The images are read in blocks, so that few encoded images are in memory at a time.
             for start in range(0, len(rows), AT_ONCE):
                 cells = _cells(source, rows[start : start + AT_ONCE])
                 before = len(self.pictures)
@@ -55,7 +55,7 @@ class PrintGroup:
         self._index = PrintIndex(self.pictures)
 
     def nominate(self, pictures: Sequence[Print]) -> list[list[int]]:
-        """Return the images that are registered with each picture."""
+        """Return the indices of the images that are registered with each picture."""
         return self._index.nominate(pictures)
 
     def closest(self, picture: Print, nominees: Sequence[int]) -> tuple[RealRow, float] | None:

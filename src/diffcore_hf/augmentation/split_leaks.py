@@ -1,4 +1,6 @@
-"""Split leaks: compares the real images of the splits of a source, because many datasets have leaks of their own.
+"""Split leaks: finds real images of different splits of a source that show the same picture.
+
+Many published datasets contain such pairs.
 
 Owns the groups that are compared and the choice of the pairs. The comparison is that of `filter.compare`.
 """
@@ -19,7 +21,7 @@ from diffcore_hf.method.copies.closeness import BOUND
 HELD_OUT = "held out"
 """Name of the group of the held-out rows, which are published as split `validation`."""
 BELOW = 12
-"""Number of pairs below the bound that are kept, for people who judge the bound."""
+"""Number of pairs below the bound that are listed, so that people can judge whether the bound is right."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class SplitLeaks:
     groups: dict[str, int]
     """Group -> number of its images that were compared."""
     pairs: tuple[SplitPair, ...]
-    """The pairs by falling score: all that show the same picture, and the next BELOW pairs."""
+    """The pairs that show the same picture, and the next BELOW pairs, the highest score first."""
 
     @property
     def same(self) -> list[SplitPair]:

@@ -20,7 +20,7 @@ from diffcore_hf.method.thresholds import chunks
 _UNIT = 2.0**-24
 """Largest relative error of one operation in float32."""
 _MOST_NEAR = 0.02
-"""Share of scores near the score of the own class above which all scores are computed in float64."""
+"""If a larger share of the scores is too close to the score of the own class, all scores are computed in float64."""
 
 
 def worst_ranks(scores: Floats, labels: Ints) -> Ints:
@@ -38,7 +38,10 @@ def worst_ranks(scores: Floats, labels: Ints) -> Ints:
 
 
 def _least(own: Floats) -> Floats:
-    """Returns the least score that is at least as high as the score of the own class, apart from rounding."""
+    """Returns the bound from which a score counts as equal to or higher than the score of the own class.
+
+    The bound is slightly below that score, so rounding does not break a tie.
+    """
     return own - 1e-10 * np.maximum(1, np.abs(own))
 
 
@@ -61,7 +64,7 @@ class LinearScores:
         Args:
             unit: (M, d) float64 rows of norm 1 or 0, or of NaN.
             labels: (M,) int64, the class of each row.
-            own: (M,) float64: score of the own class, if it is not the linear one; NaN: there is none.
+            own: (M,) float64: score of the own class; None: the linear score is used. A row with NaN gets the rank 0.
         """
         if own is None:
             own = self._pairs(unit, labels)
@@ -89,11 +92,11 @@ class LinearScores:
             return self._exact_ranks(unit, labels, own)
         rows, classes = np.divmod(unsure, len(self.offsets))
         higher = self._pairs(unit, classes, rows) >= least[rows]
-        # Every row counts its own class.
+        # The 1 is the own class, whose entry in `scores` is NaN.
         return 1 + np.count_nonzero(above, axis=1) + np.bincount(rows[higher], minlength=len(labels))
 
     def _exact_ranks(self, unit: Floats, labels: Ints, own: Floats) -> Ints:
-        """Returns the same ranks, with all scores in float64."""
+        """Returns the ranks of rows without NaN, and computes all scores in float64."""
         scores = self.of(unit)
         scores[np.arange(len(labels)), labels] = own
         return worst_ranks(scores, labels)
@@ -113,7 +116,7 @@ class LinearScores:
 
     @cached_property
     def _short(self) -> tuple[NDArray[np.float32], NDArray[np.float32], Floats, float]:
-        """The values for the computation in float32.
+        """Values for the computation in float32.
 
         The mean weights are subtracted, because only differences between classes matter and smaller weights have
         smaller errors.
@@ -132,8 +135,8 @@ class LinearScores:
             short = weights.astype(np.float32), self.offsets.astype(np.float32)
         norm = float(np.sqrt(np.square(weights[:, ranked]).sum(axis=0)).max(initial=0))
         offset = float(np.abs(self.offsets[ranked]).max(initial=0))
-        # A sum of d products has an error of at most g |u| |w| for g = n e / (1 - n e). Here n is d + 2, because u and
-        # w are rounded too. Then an offset is added.
+        # A sum of d products has an error of at most g |u| |w|, where g = n e / (1 - n e) and e = _UNIT. Here n is
+        # d + 2, because u and w are rounded too. The term with 4 covers the offset, which is added last.
         steps = (len(weights) + 2) * _UNIT
         error = norm * steps / (1 - steps) + 4 * _UNIT * (norm + offset) + 1e-30
         finite = bool(np.isfinite(short[0][:, ranked]).all() and np.isfinite(short[1][ranked]).all())

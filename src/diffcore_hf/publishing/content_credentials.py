@@ -3,7 +3,7 @@
 Owns the content of such a manifest and the checks of certificate and key. Each manifest has a random id, so equal
 images give different bytes. For this reason no file of a dataset has such a manifest.
 
-The library gets a closed set of settings. It requests no timestamp and opens no connection.
+The settings of the library are fixed in this module. It requests no timestamp and opens no connection.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _library() -> Any:
     """Import the optional library."""
     try:
         import c2pa
-    except (ImportError, OSError, RuntimeError) as error:  # the package, or the program library in it, is missing
+    except (ImportError, OSError, RuntimeError) as error:  # the package, or the compiled library in it, is missing
         raise UserError(
             f"--c2pa needs the library c2pa-python ({innermost_cause(error)}). Run: pip install 'diffcore-hf[c2pa]'"
         ) from error

@@ -25,7 +25,7 @@ from diffcore_hf.method.copies.closeness import BOUND, METHOD
 SHOWN = 10
 """Largest number of pairs in the text."""
 SHEET_PAIRS = 24
-"""Largest number of pairs on the sheet. At least half of them are pairs below the bound, if there are so many."""
+"""Largest number of pairs on the sheet. At least half of the shown pairs are below the bound, if enough pairs are."""
 
 
 def sheet_path(report: str) -> Path:
@@ -44,7 +44,8 @@ def check_sheet_file(report: str | None) -> None:
     path = sheet_path(report)
     if os.path.lexists(path):
         raise UserError(
-            f"--report is {report}, but {path}, to which the sheet of --leaks is written, exists. Choose another name"
+            f"--report is {report}, but the sheet of --leaks is written to {path}, which exists. Give --report another "
+            "name"
         )
 
 
@@ -151,7 +152,7 @@ def leaks_sheet(run: Run, leaks: SplitLeaks) -> bytes:
 def shown_pairs(pairs: Sequence[SplitPair], count: int = SHEET_PAIRS) -> list[SplitPair]:
     """Return the pairs on the sheet.
 
-    If more pairs show the same picture, those with low scores are chosen, because they are the doubtful ones.
+    If not all pairs that show the same picture fit, those with the lowest scores are chosen, because they are doubtful.
     """
     same = [pair for pair in pairs if pair.is_same]
     below = [pair for pair in pairs if not pair.is_same]

@@ -40,8 +40,8 @@ def export_signed(
         The number of copies.
 
     Raises:
-        UserError: the target is not such a folder, the files cannot sign, the run cannot be opened, or it has no kept
-            image.
+        UserError: the target is not such a folder, no signature can be made with certificate and key, the run cannot be
+            opened, or it has no kept image.
     """
     folder = Path(target)
     _check_folder(folder, Path(out))
@@ -120,7 +120,7 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def _publish(staging: Path, folder: Path) -> None:
-    """Rename the finished folder to its name, where only an empty folder may be."""
+    """Rename the staging folder to `folder`, which must be missing or empty."""
     sync_directory(staging)
     try:
         if os.path.lexists(folder):

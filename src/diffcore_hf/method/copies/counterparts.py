@@ -16,7 +16,7 @@ from diffcore_hf.method.copies.nomination import CELLS, SCALE, Hashes
 NOMINATED = 4
 """Largest number of counterparts that are registered with an image."""
 LEAST_LIKENESS = 0.7
-"""Least product of hashes of two images that are registered."""
+"""Two images are registered only if the product of their hashes has at least this value (1 for equal hashes)."""
 
 PairScore = Callable[[int, int], float | None]
 """Function that returns the score of two attempts, given by their indices; None: the score is not known."""
@@ -56,7 +56,7 @@ class Counterparts:
     def closest(self, attempt: int, label: int, own: Hashes) -> Copied | None:
         """Return the closest counterpart of a class; None if none is close enough to be registered.
 
-        Args: as for `add`.
+        Args: see `add`.
         """
         if label not in self._attempts:
             return None

@@ -1,7 +1,8 @@
 """Nomination: perceptual hashes of images, and the choice of the images that are registered.
 
-The hash of a window is 64 averages of the grey map and 64 of the edges, both without their mean and with equal length.
-They are stored as integers of one byte. The product of two hashes is a sum of integers, so it is exact.
+The hash of a window has 64 averages of the grey map and 64 averages of the edge map. The mean of each map is
+subtracted, and both vectors are scaled to the same length. The values are stored as integers of one byte. The product
+of two hashes is a sum of integers, so it is exact.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class PrintIndex:
 
 
 def _largest(values: NDArray[np.float32], count: int) -> list[int]:
-    """Return the indices of the largest values, the largest first. Of equal values, the first is first."""
+    """Return the indices of the largest values, the largest first. Equal values are in the order of their indices."""
     least = np.partition(values, len(values) - count)[len(values) - count]
     candidates = np.flatnonzero(values >= least)
     order: list[int] = candidates[np.lexsort((candidates, -values[candidates]))][:count].tolist()

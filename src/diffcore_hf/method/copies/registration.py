@@ -1,10 +1,11 @@
 """Registration: the score of two images that may show the same picture.
 
 The tested image is placed on the other one. First all shifts and some sizes are tried at a low resolution. If the score
-is high enough, place and size are then refined in small steps at a higher resolution. The score of one place is the
-mean of two normalised correlations, that of the grey maps and that of the edges, or a little less than that of the
-edges, if this is higher. The correlation of the grey maps may be negative, because an inverted image shows the same
-picture. All sums are exact.
+is high enough, place and size are then refined in small steps at a higher resolution. All sums are exact.
+
+The grey maps and the edge maps of a place have one normalised correlation each. The score of the place is the larger of
+two values. The first is the mean of both correlations, without the sign of the grey one, because an inverted image
+shows the same picture. The second is the correlation of the edges minus EDGES_ALONE.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ STARTS, REFINED = 8, 2
 REFINED_FROM = 0.76
 """Least score at the low resolution at which a place is refined."""
 EDGES_ALONE = 0.03
-"""Difference of a score that the edges alone give, because other colours can change the grey map completely."""
+"""Amount that is subtracted if the score comes from the edges alone, because other colours can change the grey map."""
 DIGITS = 4
 """Decimal places of a score."""
 
@@ -55,7 +56,7 @@ def register(tested: Print, other: Print) -> float:
 
 
 def closest(tested: Print, others: Sequence[Print]) -> Match | None:
-    """Return the closest of some images; None if there are none. Of equal scores, the first image is returned.
+    """Return the closest of some images; None if there are none. If scores are equal, the first image is returned.
 
     Args:
         tested: print of the image that may show a part of another one. Its mirror image is tested as well.

@@ -37,7 +37,7 @@ def sampled(
 
 
 def rounded(sums: Floats) -> Floats:
-    """Return averages as integers; `sums` are sums of values times two weights."""
+    """Return averages as integers, from sums of pixels times the weights of their row and column."""
     averages: Floats = np.floor(sums / UNIT**2 + 0.5)
     return averages
 
@@ -65,7 +65,7 @@ def _weights(start: int, length: int, size: int) -> Floats:
     folded[:, 0] += triangle[:, : 2 * SIDE].sum(axis=1)
     folded[:, -1] += triangle[:, 3 * SIDE :].sum(axis=1)
     whole = np.floor(folded / folded.sum(axis=1, keepdims=True) * UNIT + 0.5)
-    # Rounding may change the sum by a few units; the largest weight takes the difference.
+    # Rounding may change the sum by a few units. The difference is added to the largest weight.
     largest = whole.argmax(axis=1)
     whole[np.arange(size), largest] += UNIT - whole.sum(axis=1)
     return whole

@@ -61,7 +61,7 @@ def rounded_aspect(aspect: float) -> float:
 
 @cache
 def starts(side: float) -> tuple[float, ...]:
-    """Return the first coordinates of the windows of one side, from 0 to 1 - side."""
+    """Return the coordinates at which windows with this side begin, from 0 to 1 - side."""
     free = 1 - side
     count = int(-(-free // (SPACING * side))) if free > 1e-9 else 0
     return tuple(free * index / count for index in range(count + 1)) if count else (0.0,)
