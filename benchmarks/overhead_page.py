@@ -34,9 +34,9 @@ EXPLANATION = (
     "without the training step, compared with the median plain step of all cells with the same network and batch "
     "size. For a mixer that does its work before the forward pass this is A_O, without the noise of whole steps.",
     "The next columns give the time of the parts of a mixer in percent of a plain step: `saliency` includes all passes "
-    "through a network, `pairing` the random draws and the choice of partners, `cut` the optimisation of the masks, and "
-    "`copy` everything else that the mixer does before the forward pass. Work during the forward pass or in the loss "
-    "is not counted in any part.",
+    "through a network, `pairing` the random draws and the choice of partners, `cut` the optimisation of the masks, "
+    "and `copy` everything else that the mixer does before the forward pass. Work during the forward pass or in "
+    "the loss is not counted in any part.",
     "Column `peak memory` is the largest memory of the process that measured the row, and in parentheses the "
     "difference to the plain arm with the same batch size. A gradient with respect to the images stores as many "
     "activations as a training step (5.5 GB for ResNet-50 with 64 images of 224 pixels). They are released before the "
