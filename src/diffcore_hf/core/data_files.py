@@ -20,11 +20,11 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.image_formats import IMAGE_SUFFIXES
 
 _CARD_FILES = ("README.md", ".huggingface.yaml", "dataset_infos.json")
-"""Files of a folder that `datasets` reads as its description."""
+"""Files that `datasets` reads as the description of the folder in which they are."""
 _OPENED = ".huggingface.yaml"
-"""The one of these files that `datasets` opens even if it is not a regular file."""
+"""`datasets` opens this description file even if it is not a regular file."""
 MAX_CARD = 2**24
-"""Largest size of such a file in bytes."""
+"""Largest size of a description file in bytes."""
 
 _SPECIAL_IN_FOLDER = re.compile(r"[$*?\[\]{}]|::|://")
 _SPECIAL_IN_NAME = re.compile(r"[$]|::|://")
@@ -40,10 +40,10 @@ def is_card(path: Path) -> bool:
 
 
 def refuse_names(location: str, data_files: str | Mapping[str, Sequence[str]] | None, *, section: str) -> None:
-    """Raise UserError if `datasets` would read the path of a folder or of a file in it as something else.
+    """Raise UserError if `datasets` would change the path of a folder, or of a file in it, before it opens the path.
 
-    It replaces `$NAME` by the environment variable of that name, treats the folder as a pattern, and treats `::` as a
-    chain of archives. The message contains the names as they are written.
+    `datasets` replaces `$NAME` by the environment variable of that name. It treats the path of the folder as a pattern,
+    and `::` as a chain of archives. The message contains the names as they are on the disk.
     """
     if found := _SPECIAL_IN_FOLDER.search(location):
         raise UserError(
@@ -71,7 +71,7 @@ def refuse_names(location: str, data_files: str | Mapping[str, Sequence[str]] | 
 
 
 def chosen_by_user(data_files: str | Mapping[str, Sequence[str]] | None) -> bool:
-    """Return whether a pattern of the user itself names files outside the dataset, which are then read."""
+    """Return whether the user's own pattern names files outside the dataset. Such files are read."""
     pattern = data_files if isinstance(data_files, str) else ""
     return "://" in pattern or os.path.isabs(pattern) or ".." in pattern.split("/")
 
@@ -115,14 +115,14 @@ _LINK = "a link that leads out of the folder"
 
 
 def _in_repository(file: str, repository: str) -> bool:
-    """Return whether a URL names a file of a repository of the Hub, also a file in an archive of it."""
+    """Return whether a URL names a file of a Hub repository, or a file in an archive of this repository."""
     hops = file.split("::")
     inside = hops[-1].startswith(f"hf://datasets/{repository}@") and ".." not in hops[-1].split("/")
     return inside and all(re.match(r"[a-z0-9]+://", hop) for hop in hops)
 
 
 def _outside(file: str, folder: str, follow_links: bool) -> str:
-    """Return why a data file does not belong to a local folder; empty if it does."""
+    """Return why a data file does not belong to a local folder; "" if it belongs to the folder."""
     archive = file.split("::")[-1]
     if "://" in archive or not Path(os.path.normpath(archive)).is_relative_to(folder):
         return "which is outside the folder"
@@ -131,7 +131,7 @@ def _outside(file: str, folder: str, follow_links: bool) -> str:
 
 
 def _roots(folder: Path) -> tuple[Path, ...]:
-    """Return the folders that hold the files of a local folder. The files of a snapshot of the Hub are in `blobs`."""
+    """Return the folders with the files of a local folder. A snapshot in the Hub cache has its files in `blobs`."""
     if folder.parent.name == "snapshots":
         return folder, folder.parent.parent / "blobs"
     return (folder,)

@@ -31,8 +31,8 @@ ENVIRONMENT = frozenset(
 """Error numbers of faults of the machine, such as a full disk, a missing permission or too many open files."""
 
 VALUE_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""Types of exceptions that a value of another type or size than expected causes, in Python and in pyarrow. They are
-caught only where a published dataset is checked, because any value of it can have been changed."""
+"""Types of the exceptions that Python and pyarrow raise for a value of an unexpected type or size. Only the checks of a
+published dataset catch them, because another person can have changed any of its values."""
 
 
 class UserError(ValueError):
@@ -54,9 +54,9 @@ def environment_fault(error: BaseException) -> OSError | None:
 def innermost_cause(error: BaseException, longest: int = 200) -> str:
     """Return the message of the innermost cause of an exception, such as `No such file or directory: 'x'`.
 
-    An exception without a message is described by the meaning of its type. If that is not known, the text names the
-    line of code that raised the exception. If a library raised the cause while it handled another exception, that one
-    follows in parentheses, because it often is the fault itself.
+    An exception without a message is described by the meaning of its type. If this meaning is not known, the text names
+    the line of code that raised the exception. A library can raise the cause while it handles an earlier exception. The
+    message of the earlier exception then follows in parentheses, because it often describes the fault itself.
     """
     causes = list(_causes(error))
     text = next((text for cause in reversed(causes) if (text := _message(cause))), "")
@@ -69,7 +69,7 @@ def innermost_cause(error: BaseException, longest: int = 200) -> str:
 
 
 def _handled(error: BaseException) -> str:
-    """Return the message of the first exception that led to this one without being named as its cause; "" if none.
+    """Return the message of the first of the exceptions that were being handled when `error` was raised; "" if none.
 
     A failed lookup or import is left out: libraries use them to decide what to try next.
     """

@@ -45,14 +45,14 @@ class ExportIsRunning(Exception):
 
 @contextmanager
 def exporting(folder: Folder, *, wait: bool = True) -> Iterator[None]:
-    """Context of one export into a folder. Another process that exports this folder waits until it ends.
+    """Context of one export into a folder. Only one process exports a folder at a time.
 
-    Only one process exports a folder at a time. On a file system without locks, every process may export. The files
-    are then checked again after the exchange (`replace_export`).
+    On a file system without locks, several processes can export at the same time. So the files are checked again after
+    the exchange (`replace_export`).
 
     Args:
         folder: the output folder.
-        wait: wait until the export of another process ends.
+        wait: if another process exports this folder, true waits until it has finished, and false raises.
 
     Raises:
         ExportIsRunning: another process exports this folder, and `wait` is false.

@@ -42,7 +42,7 @@ def load_class(name: str, base: type[Base], key: str) -> type[Base]:
 
 
 def _abstract_methods(cls: type) -> list[str]:
-    """Returns the names of abstract methods, also of a class whose metaclass does not collect them."""
+    """Returns the names of the abstract methods of a class, even if its metaclass does not collect these names."""
     names = {name for base in cls.__mro__ for name in vars(base)}
     found = (name for name in names if getattr(inspect.getattr_static(cls, name), "__isabstractmethod__", False))
     return sorted(found)
@@ -84,7 +84,7 @@ def load_function(name: str, key: str) -> Callable[..., Any]:
 
 
 def _attribute(name: str, key: str) -> Any:
-    """Imports the module of `module:NAME` and returns its attribute; None if it does not exist."""
+    """Imports the module of `module:NAME` and returns the object NAME; None if the module does not have it."""
     if not NAME.fullmatch(name):
         raise UserError(f"{key} is {name!r}, which does not have the form module:NAME. Use e.g. my_package.module:NAME")
     module_name, _, attribute_name = name.partition(":")

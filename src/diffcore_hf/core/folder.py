@@ -244,7 +244,7 @@ class Folder:
         return run
 
     def read_hashes(self) -> dict[str, Any]:
-        """Return the hashes of local weights that an earlier run stored; {} if there is no readable file of them."""
+        """Return the hashes of local weights that an earlier run stored; {} if their file cannot be read."""
         try:
             hashes = read_own_json(self.private / "hashes.json")
         except (OSError, ValueError):
@@ -256,7 +256,7 @@ class Folder:
         write_atomic(self.private / "hashes.json", canonical_json(hashes))
 
     def create_run(self, content: Mapping[str, Any]) -> bool:
-        """Write the first run.json of the folder; return false if another process has written one before."""
+        """Write the first run.json of the folder; return false if the folder already has this file."""
         return create_atomic(self.run_file, run_bytes(content))
 
     def write_run(self, content: Mapping[str, Any]) -> None:
@@ -293,7 +293,7 @@ class Folder:
             return None
         try:
             return parse_manifest(read_own_file(self.manifest_file))
-        except ValueError:  # It is too large.
+        except ValueError:  # not a regular file, or too large
             return None
 
     def log(self, event: str, **values: Any) -> None:

@@ -1,7 +1,7 @@
 """Archives: reads an image inside a zip file, which `datasets` names as `zip://member::/path/of/the/archive.zip`.
 
-Owns the form of such a path and the bounds on a member. The archive itself is opened by image_files.py with the checks
-of every other file.
+Owns the form of such a path and the bounds on a member, which is a file in the archive. image_files.py opens the
+archive itself, with the same checks as any other file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PREFIX, _SEPARATOR = "zip://", "::"
 
 
 def archive_of(path: str) -> tuple[str, str] | None:
-    """Return the path of a zip file and the name of its member; None if a path has another form."""
+    """Return the path of the zip file and the name of its member that `path` names; None if it has another form."""
     member, separator, archive = path.removeprefix(_PREFIX).partition(_SEPARATOR)
     if not path.startswith(_PREFIX) or not separator or not member:
         return None
@@ -25,7 +25,7 @@ def archive_of(path: str) -> tuple[str, str] | None:
 
 
 def file_name(path: str) -> str:
-    """Return the last part of the path of an image, also of an image in an archive."""
+    """Return the file name of an image from its path. The image can be in an archive."""
     archived = archive_of(path)
     return Path(archived[1] if archived else path).name
 
@@ -64,7 +64,7 @@ def read_member(handle: int, archive: str, member: str, most: int) -> bytes:
 
 
 class _Handle(int):
-    """Number of an open file. All handles are equal, so that a cached archive does not depend on the number."""
+    """Number of an open file. All handles compare as equal, so `_index` finds a cached archive by its `key` alone."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Handle)

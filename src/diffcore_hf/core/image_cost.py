@@ -23,7 +23,7 @@ REDUCTION = 4
 MAX_ASPECT = 50
 """Largest ratio of the longer to the shorter side."""
 MAX_SCANS = 100
-"""Largest number of passes over a JPEG file. The file of a camera has about 10; each pass visits every pixel."""
+"""Largest number of scans in a progressive JPEG file. Each scan visits every pixel. Usual files have about 10 scans."""
 SLOW_PIXELS = 8_000_000
 """Largest number of pixels of an image that Pillow decodes in Python. One million pixels take about a second."""
 MAX_TAG_VALUES = 2**18
@@ -98,7 +98,8 @@ def decoding_plan(image: ImageFile.ImageFile, kind: str, content: bytes) -> Deco
     stored = _bytes_per_pixel(image.mode) * pixels / (reduction**2 if in_decoder else 1)
     result = pixels / reduction**2
     converted = 4 * result if reduction > 1 or image.mode != "RGB" else 0
-    # The decoder frees its memory before the image is converted. The result exists as image and as array for a moment.
+    # The largest of three steps: decoding, conversion (the memory of the decoder is then free again), and the copy of
+    # the result from an image to an array.
     memory = int(max(stored + extra, stored + converted, 7 * result)) + _OVERHEAD
     if memory + len(content) > BUDGET:
         needed, most = (memory + len(content)) // 10**6, BUDGET // 10**6
@@ -241,7 +242,7 @@ def _tiff_counts(content: bytes) -> list[int]:
         (count,) = struct.unpack_from(order + ("Q" if big else "H"), content, start)
         first = start + (8 if big else 2)
         if count > len(content) // size:
-            return []  # Pillow finds that the directory is cut off
+            return []  # the directory is cut off, which Pillow reports when it opens the image
         if count > MAX_TAG_VALUES:
             return [count]
         entries = [struct.unpack_from(order + entry, content, first + size * index) for index in range(count)]

@@ -36,11 +36,11 @@ class ImageFiles:
     roots: tuple[str, ...] = ()
     """Absolute folders without symbolic links in their paths. If there are none, no file is read."""
     option: str = "source.root"
-    """The option that reads a file outside the roots, for the reason; empty if there is none."""
+    """The option with which a file outside the roots is read. The reason names it; "" if there is no such option."""
     link_option: str = ""
-    """The option for a path inside the roots that leads out of them through a link; empty if there is none."""
+    """The same for a path inside the roots that leads out of them through a link; "" if there is no such option."""
     grey_range: GreyRange = "dtype"
-    """How grey with more than 8 bits becomes 8 bits."""
+    """How grey values with more than 8 bits are converted to 8 bits."""
 
     def read(self, path: str) -> bytes:
         """Return the content of an image file.
@@ -96,7 +96,7 @@ class ImageFiles:
                 raise UnreadableImage("not a regular file")
             handle = os.open(path, _FLAGS)
             try:
-                # Only the open file decides, because the path may name another file since it was checked.
+                # The checks are repeated on the open file, because the path may name another file by now.
                 opened = os.fstat(handle)
                 if not stat.S_ISREG(opened.st_mode):
                     raise UnreadableImage("not a regular file")
@@ -109,7 +109,7 @@ class ImageFiles:
             raise
         except OSError as error:
             raise UnreadableImage(f"file not readable ({error.strerror})") from error
-        except ValueError as error:  # half of a character, which no file name can have
+        except ValueError as error:  # a lone surrogate, which no file name can contain
             raise UnreadableImage("its path is not a file name") from error
 
     def _contains(self, location: str) -> bool:
@@ -131,7 +131,7 @@ NO_FILES = ImageFiles()
 
 
 def too_large(size: int) -> str:
-    """Return the reason of an image of `size` encoded bytes, which is above MAX_BYTES."""
+    """Return the reason why an image of `size` encoded bytes is not read: this is more than MAX_BYTES."""
     return f"{size // 10**6} MB, more than {MAX_BYTES // 10**6} MB"
 
 
@@ -151,7 +151,7 @@ def _location(handle: int, path: str, opened: os.stat_result) -> str:
     """Return the absolute path of an open file without links.
 
     Raises:
-        UnreadableImage: the path names another file since it was opened.
+        UnreadableImage: the path no longer names the file that was opened.
     """
     try:
         return os.readlink(f"/proc/self/fd/{handle}")

@@ -157,8 +157,8 @@ def decode_pixels(
 
     Args:
         cell: undecoded storage of an image.
-        fast: the decoder of jpeg.py, which is then tried first. Only training uses it, because all facts are computed
-            with Pillow.
+        fast: the decoder of jpeg.py, which is tried before Pillow; None: only Pillow is used. Only training gives a
+            decoder here, because all facts are computed with Pillow.
         files: the files that the cell may name; the default accepts no path.
         most: largest number of pixels; a larger image is reduced by a whole factor.
 
@@ -295,7 +295,7 @@ def _reduce_in_decoder(image: Any, reduction: int) -> None:
     """Set the decoder of a JPEG or JPEG 2000 file to a reduced size."""
     if image.format == "JPEG2000":
         image.reduce = int(math.log2(reduction))
-        # Pillow rounds the reduced sides to the nearest, and the decoder rounds them up.
+        # Pillow rounds the reduced sides to the nearest number, but the decoder rounds them up. So the size is set.
         image._size = tuple(-(-side // reduction) * reduction for side in image.size)
     else:
         image.draft(None, (image.width // reduction, image.height // reduction))
@@ -310,7 +310,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""The values of the orientation in EXIF that turn or mirror an image."""
+"""EXIF orientation -> how the image is turned or mirrored."""
 _LARGEST_METADATA = 2**20
 _METADATA = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 

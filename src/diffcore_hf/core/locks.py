@@ -20,7 +20,9 @@ WAIT_SECONDS = 0.5
 
 @contextmanager
 def locked(path: Path, may_wait: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Context in which this process holds a lock. Other processes wait; without locks of the file system they do not.
+    """Context in which this process holds a lock, and other processes wait.
+
+    On a file system without locks, no process waits.
 
     Args:
         path: file of the lock. Its folder exists.

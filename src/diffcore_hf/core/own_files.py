@@ -1,8 +1,9 @@
 """Own files: the reading of small files that a run wrote into its output folder.
 
-Owns the checks of the file, and of the numbers and the depth of its JSON. Because of a faulty disk, a mistake of a user
-or a published dataset of an unknown author, something else can have the name of such a file. A pipe would block a
-reader for ever. A number such as 1e400, or JSON with a thousand levels, would raise an error when it is used.
+Owns the checks of the file, and of the numbers and the depth of its JSON. Such a file can have another content than a
+run wrote, for example after a fault of the disk, after a mistake of a user, or in a dataset of an unknown author. A
+pipe in its place would block a reader for ever. A number such as 1e400, or JSON with a thousand levels, would raise an
+error when it is used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MAX_BYTES = 2**28
 """Largest size of a small file. A larger file is damaged."""
 _LARGEST_NUMBER = 2**64
 _LEVELS, _VALUES = 100, 2_000_000
-"""Largest number of lists and objects that are nested in each other, and of values in one level."""
+"""Largest number of levels of nested lists and objects, and largest number of values in one level."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -55,10 +56,10 @@ def read_own_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(content: bytes | str) -> Any:
-    """Return the value in some JSON. All its numbers are finite and below 2**64.
+    """Return the value that a JSON text contains. All its numbers are finite and below 2**64.
 
     Raises:
-        ValueError: the bytes do not contain such a value.
+        ValueError: the text does not contain such a value.
     """
     try:
         value = json.loads(content, parse_constant=_refuse, parse_float=_finite, parse_int=_integer)
@@ -69,11 +70,11 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def check_depth(value: Any) -> None:
-    """Check that lists and objects are not nested too deeply, before code that calls itself for each level reads them.
+    """Check that lists and objects are not nested too deeply, before recursive code reads them.
 
     Raises:
-        ValueError: there are too many levels, or too many values in one of them. A list that contains itself has no
-            last level. YAML can name one list so often that it has billions of values.
+        ValueError: there are too many levels, or too many values in one level. A list that contains itself has no last
+            level. In YAML, references to one list can give billions of values.
     """
     level = [value]
     for _ in range(_LEVELS):

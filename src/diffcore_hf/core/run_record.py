@@ -19,7 +19,7 @@ stages read to `source_image` and `generated_image`. Format 3 added a digest of 
 a mark to every generated image."""
 
 _TYPES: Mapping[str, type] = {"resolved": dict, "about": dict, "attempt": dict, "identities": dict, "recipes": list}
-"""Key -> type of its value. Another person can write such a file with the hash of its content."""
+"""Key -> type of its value. The types are checked too, because any person can write a file with the correct hash."""
 
 
 class OtherFormat(ValueError):

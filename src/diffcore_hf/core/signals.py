@@ -2,9 +2,9 @@
 
 Owns the handlers and the rule when a signal raises `Stopped`. Does not own what is saved after a signal.
 
-Each step of a run names the number of the signal that interrupts it (`interruptible`). The first signal interrupts the
-preparation and the loading of models. The second signal interrupts a device batch. The third signal interrupts an
-export. When the time after the first signal is over, all of these steps are interrupted. A step in `protected` is
+Each step of a run states how many signals interrupt it (`interruptible`). The first signal interrupts the preparation
+and the loading of models. The second signal interrupts a device batch. The third signal interrupts an export. The first
+signal also starts a time limit (`grace`); at its end, all of these steps are interrupted. A step in `protected` is
 always finished, because it is short and changes files.
 
 Signals belong to the process, so the state is one object of this module. It is used only inside `handled`.
@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any
 
 PREPARATION, BATCH, EXPORT = 1, 2, 3
-"""Number of the signal that interrupts a step of this kind."""
+"""How many signals interrupt a step of this kind."""
 GRACE = 30.0
 """Default time in seconds from the first signal to the end of the export."""
 SAME_SIGNAL = 0.1
@@ -51,9 +51,9 @@ class _State:
     """Time of the last signal, of the monotonic clock."""
     grace: float | None = GRACE
     is_late: bool = False
-    """Whether the time after the first signal is over."""
+    """Whether the time limit after the first signal (`grace`) is over."""
     interrupted_by: int | None = None
-    """Number of the signal that interrupts the current step; None: no signal interrupts it."""
+    """How many signals interrupt the current step; None: no signal interrupts it."""
     tell: Callable[[str], None] | None = None
     """Function that shows the user that a signal was received."""
     children: set[int] = field(default_factory=set)
@@ -70,7 +70,7 @@ def name_of(number: int) -> str:
 
 
 def requested() -> int | None:
-    """Return the number of the first signal that was received; None if there was none."""
+    """Return the number of the first signal that was received, such as 15 for SIGTERM; None if there was none."""
     return _state.received[0] if _state.received else None
 
 
@@ -128,7 +128,7 @@ def handled(grace: float | None = GRACE, tell: Callable[[str], None] | None = No
 
 @contextmanager
 def interruptible(by: int) -> Iterator[None]:
-    """Let signal number `by` raise `Stopped` in the `with` block. The end of the grace time raises it too."""
+    """Raise `Stopped` in the `with` block when `by` signals were received, or when the time limit `grace` is over."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -143,7 +143,7 @@ def interruptible(by: int) -> Iterator[None]:
 
 @contextmanager
 def protected() -> Iterator[None]:
-    """Let no signal raise `Stopped` in the `with` block. A signal that arrives there can raise it after the block."""
+    """Let no signal raise `Stopped` in the `with` block. After the block, a signal from inside it can raise."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -243,7 +243,7 @@ def _raise_if_interrupted() -> None:
 
 
 def _end_of_time(number: int) -> None:
-    """Interrupt the main thread, because the time after the first signal is over."""
+    """Interrupt the main thread, because the time limit after the first signal (`grace`) is over."""
     _state.is_late = True
     # A real signal is sent, because it also ends a system call that waits.
     with suppress(OSError, AttributeError, ValueError):

@@ -70,7 +70,7 @@ class EscapedStream:
 
     @contextmanager
     def _without_reader(self) -> Iterator[None]:
-        """Ignore that the reader has ended, if a signal was received: it also ends the reader of a pipe."""
+        """Ignore a failed write after a signal, because the signal may also have ended the reader of a pipe."""
         try:
             yield
         except OSError:
