@@ -1,4 +1,7 @@
-"""Measures stages of a program: the elapsed time and the CPU time of functions, each without the functions it calls."""
+"""Measures stages of a program: the elapsed time and the CPU time of functions.
+
+The time of a function does not contain the time in other measured functions that it calls.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ Functions = Mapping[str, tuple[tuple[Any, str], ...]]
 
 @dataclass
 class StageTime:
-    """What the functions of a stage used, without the measured functions that they called."""
+    """Time in the functions of a stage, without the time in measured functions that they called."""
 
     elapsed: float = 0.0
     cpu: float = 0.0

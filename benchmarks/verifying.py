@@ -130,8 +130,8 @@ def report(
     lines = [[f"`{kind}`", f"{count} of {tried[kind]}"] for kind, count in sorted(missed.items())]
     return [
         "The table shows how many changes `verify` reports as faults, or as notes about edited text of the card. "
-        "*Sealed anew* means that a forger made names, hashes, manifest and card fit. A dataset that was sealed anew "
-        "has no valid signature, so `verify --signer` reports all of them.",
+        "*Sealed anew* means that a forger made names, hashes, manifest and card consistent. A dataset that was sealed "
+        "anew has no valid signature, so `verify --signer` reports all of them.",
         table(["change", "tried", "fault", "note", "not found"], rows),
         "These changes of a dataset that was sealed anew were not found. No other published value follows from them:"
         if lines

@@ -129,8 +129,10 @@ class Decider:
         return Checker(self.units, self.run.review.verdicts, self.checks, self.comparisons.reasons)
 
     def without_first(self, wanted: int) -> NDArray[np.int64]:
-        """Return (n,) int64: those of the first `wanted` units whose attempt 0 is due, in plan order. No attempt is
-        tested for this."""
+        """Return (n,) int64: the units among the first `wanted` whose attempt 0 is due, in plan order.
+
+        No attempt is tested for this.
+        """
         due = self.units.possible() & ~self._left_out
         return np.array(
             [
@@ -170,7 +172,7 @@ class Decider:
         ]
 
     def correct(self, schedule: Schedule) -> None:
-        """Pass the exact decisions to a schedule. They differ from its own only if images are equal or compared.
+        """Pass the exact decisions to a schedule. Its own decisions are exact unless images are equal or are compared.
 
         If images are compared, the counts of `take_new` become exact too.
         """

@@ -150,8 +150,10 @@ class Inputs:
 
     @cached_property
     def _groups(self) -> array[int]:
-        """A number for the class that each unit has to show and its context. An element of an array is read faster
-        than one of numpy."""
+        """For each unit, a number that identifies its class and its context.
+
+        It is an array of Python, because its elements are read faster than those of numpy.
+        """
         groups = self.plan.shown * (int(self.plan.contexts.max(initial=0)) + 1) + self.plan.contexts
         return array("q", groups.astype(np.int64).tobytes())
 

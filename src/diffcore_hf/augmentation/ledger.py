@@ -125,7 +125,7 @@ class Ledger:
             try:
                 with part_files.open_part(path) as file:
                     part_files.check_file(path, file)
-            except FileNotFoundError:  # a link to nothing, or another process renamed the part
+            except FileNotFoundError:  # a link without a target, or another process renamed the part
                 continue
             except DamagedPart as damaged:
                 yield damaged

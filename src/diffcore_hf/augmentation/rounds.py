@@ -62,7 +62,7 @@ from diffcore_hf.core.quiet import quiet_datasets
 log = logging.getLogger(__name__)
 
 LARGE = 20_000
-"""Number of attempts from which their test takes seconds."""
+"""Smallest number of attempts for which the test is treated as slow, because it takes seconds."""
 POLL_SECONDS = 0.05, 2.0
 """Shortest and longest time between two checks of a part that another worker computes."""
 

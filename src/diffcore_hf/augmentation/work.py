@@ -74,8 +74,8 @@ def new_parts(ledger: Ledger, kind: str, facts: Facts) -> list[Path]:
 def read_new_attempts(ledger: Ledger, facts: Facts) -> int:
     """Add the facts of the parts about attempts that `facts` does not contain yet, and return their number."""
     before = len(facts)
-    # Later rounds are listed first, and earlier rounds are read first. A part that appears in between is then never
-    # read without the earlier attempts of its units.
+    # Rounds are listed from the last to the first, and read from the first to the last. So a part is never read
+    # without the earlier attempts of its units, even if other workers write parts meanwhile.
     found = [(kind, new_parts(ledger, kind, facts)) for kind in reversed(ledger.rounds())]
     for kind, paths in reversed(found):
         for path in paths:
@@ -148,7 +148,7 @@ class ReferenceWork:
 
 
 class _AttemptItems:
-    """What all work on attempts has in common.
+    """Base class of the work on attempts.
 
     Args:
         run: the run.

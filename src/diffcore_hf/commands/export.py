@@ -77,7 +77,7 @@ def _export_signed(command: Command) -> int:
     for name, default in (("output", None), ("sign", None), ("layout", "columns")):
         if options[name] != default:
             raise UserError(
-                f"--{name} is for a dataset, and --c2pa writes signed images in place of one. Run export twice, once "
+                f"--{name} is for a dataset, but --c2pa writes signed images and no dataset. Run export twice, once "
                 f"without --c2pa and once without --{name}"
             )
     for name in ("include_originals", "include_rejected", "columns"):
@@ -87,6 +87,9 @@ def _export_signed(command: Command) -> int:
 
     folder = options["c2pa"]
     count = export_signed(command.target, folder, command.layer, options["c2pa_certificate"], options["c2pa_key"])
-    print(f"{folder!r} has {count:,} images with signed manifests. A name is the image_sha256 of config attempts")
+    print(
+        f"{folder!r} has {count:,} images with signed manifests. Each file is named by its image_sha256 in "
+        "configuration attempts"
+    )
     print("Programs that do not know the issuer of your certificate report the signer as untrusted")
     return 0

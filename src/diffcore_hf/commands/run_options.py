@@ -40,7 +40,7 @@ class PlanOptions:
         False,
         help=(
             "Compare the real images of all splits, and list those that show the same picture. With --report, all "
-            "pairs are in the report, and a sheet of the closest ones is drawn. The status is 1 if there are any."
+            "pairs are in the report, and a sheet of the closest ones is drawn. The status is 1 if there are findings."
         ),
     )
     deny: str | None = option(

@@ -254,8 +254,9 @@ class FilterConfig:
     compare: tuple[str, ...] = decision(
         (),
         help=(
-            "Reject images that show the picture of another image, whatever its crop, mirror, colours or size: `leak` "
-            "(of another split), `memorised` (of the augmented rows), `copy` (an earlier counterpart of the class)."
+            "Reject images that show the picture of another image, even if cropped, mirrored, recoloured or scaled: "
+            "`leak` (of another split), `memorised` (of the augmented rows), `copy` (an earlier counterpart of the "
+            "class)."
         ),
     )
 

@@ -140,7 +140,7 @@ def fields_with_identities(
         # An empty list of checks is left out, so that digests that were computed before this key existed stay the same.
         del values["filter"]["checks"]
     if not values.get("filter", {}).get("compare", True):
-        # As for the checks.
+        # An empty list of comparisons is left out for the same reason.
         del values["filter"]["compare"]
     if values.get("source", {}).get("grey_range") == "dtype":
         # The default range is left out, so that digests that were computed before this key existed stay the same.

@@ -109,8 +109,8 @@ class Checker:
         self.copied: dict[int, Copied] = {}
         """Index of an attempt -> its closest earlier counterpart."""
         self._known: dict[tuple[object, ...], str] | None = {} if all(check in CHECKS for check in checks) else None
-        """Reason by the facts that the checks of this package use. None: the recipe names a check, which can use the
-        key and the embeddings too."""
+        """Facts that the checks of this package read -> the reason. None: the recipe names another check, which can
+        also read the key and the embeddings."""
 
     def reasons(
         self, attempts: AttemptFacts, rows: Ints, keys: Sequence[AttemptKey], policy_reasons: Sequence[str | None]
@@ -150,7 +150,7 @@ class Checker:
 
         Args:
             attempts: the attempts that are decided.
-            counterpart: (U,) int64: as the attribute `counterpart`.
+            counterpart: (U,) int64: see the attribute `counterpart`.
         """
         self.counterpart = counterpart.copy()
         self._images.update(sha256 for sha256 in attempts.image_sha256 if sha256 is not None)
@@ -176,7 +176,7 @@ class Checker:
     ) -> Bools:
         """Returns (n,) bool: whether each attempt passes all checks, if no other attempt exists.
 
-        Args: as for `reasons`.
+        Args: see `reasons`.
         """
         tested = zip(rows.tolist(), keys, policy_reasons, strict=True)
         passes = [self._reason(attempts, row, key, policy_reason) == KEPT for row, key, policy_reason in tested]
@@ -192,7 +192,7 @@ class Checker:
         duplicate: bool = False,
         copy: bool = False,
     ) -> str:
-        """Returns the reason of one attempt. Many attempts have equal facts, so each reason is computed once.
+        """Returns the reason of one attempt. Many attempts have equal facts, so these are tested once.
 
         Args:
             attempts: the facts.

@@ -22,7 +22,7 @@ from diffcore_hf.publishing.pictures.pairs_sheet import PairTile, pairs_sheet
 from diffcore_hf.workflows.pictures import sheet_bytes
 
 PAIRS = 12
-"""Number of pairs on the sheet. Half of them are kept images, if there are so many."""
+"""Largest number of pairs on the sheet. At least half of the shown pairs are kept images, if enough are."""
 LEGEND = (
     "Under each pair: the class, the row of the generated image and of the other one, the decision, the score. "
     f"From {BOUND:g} on, both show the same picture"
@@ -55,8 +55,8 @@ def closest_pairs(material: Material) -> dict[str, bytes]:
 def choose_pairs(material: Material, count: int = PAIRS) -> list[Pair]:
     """Return the pairs with the highest scores: images that were rejected for their score, then kept images.
 
-    Each closest image is in one pair of each group. Other rejected images are left out, because the comparison did not
-    decide about them.
+    In each of the two groups, a closest image is shown once. Other rejected images are left out, because the
+    comparison did not decide about them.
     """
     rejected: list[Pair] = []
     kept: list[Pair] = []
@@ -71,7 +71,7 @@ def choose_pairs(material: Material, count: int = PAIRS) -> list[Pair]:
 
 
 def _different(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the pairs by falling score, with one pair for each closest image."""
+    """Return one pair for each closest image, the highest score first."""
     found: dict[tuple[str, str], Pair] = {}
     for pair in sorted(pairs, key=lambda pair: -pair[1].score):
         found.setdefault((pair[1].kind, pair[1].row_id), pair)

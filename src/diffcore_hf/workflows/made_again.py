@@ -42,7 +42,7 @@ HIGHEST_DIFFERENCE = 4.0
 """Highest mean difference of two images in levels of 0 to 255, if the run is not `strict`. Rounding differs between
 devices and batch sizes."""
 _OWN_PACKAGE = "package:diffcore_hf."
-"""Start of a path inside this package. Another package would be imported because a dataset names it."""
+"""Prefix of a path in this package. No other package is used, because the author of a dataset could choose it."""
 _IMAGES = 64
 """Number of images in memory at a time."""
 

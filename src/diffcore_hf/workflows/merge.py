@@ -46,7 +46,7 @@ def merge(out: str | Path, others: Sequence[str | Path]) -> Merged:
     opened = reopen(out, {})
     decider = Decider.read(opened)
     if decider.comparisons:
-        # Each machine compared only its own counterparts with each other. No model is needed for the rest.
+        # Each machine compared only its own counterparts. The comparisons between machines need no model.
         Comparing(opened).complete(decider)
     with exporting(target):
         summary = publish(decider.decide(), target)

@@ -183,7 +183,8 @@ def _connect(address: str | None) -> None:
 def _fault_of(address: str) -> str | None:
     """Connect another process to a cluster, and return why this failed; None if it succeeded.
 
-    Ray waits for minutes for an address that is not that of Ray, and no signal ends this. A process can be ended.
+    If something else than Ray answers at the address, Ray waits for minutes and ignores signals. So another process
+    tries first, because it can be ended.
 
     Raises:
         TimeoutExpired: the process was not connected after CONNECT_SECONDS.

@@ -76,7 +76,7 @@ def collect_with_ray(
 def _actor_class() -> Any:
     import ray
 
-    # This process starts a dead actor again, and not Ray, because it counts the images between two deaths.
+    # Ray does not restart dead actors. This process does, because it counts the images between two deaths.
     return ray.remote(max_restarts=0)(ray_actor.RayWorker)
 
 
@@ -329,7 +329,7 @@ class _Actors:
             member.start(self.probe)
 
     def _refuse(self, member: _Member, fault: str) -> None:
-        """Exclude a place from the rest of this run."""
+        """Exclude the place of a worker, such as a GPU of a node, from the rest of this run."""
         line = f"node {member.place.node[:12]} of the Ray cluster {fault}"
         self.refused[member.place] = line
         log.warning("%s. It gets no work", line)

@@ -16,7 +16,7 @@ from diffcore_hf.publishing.audit.findings import Findings
 from diffcore_hf.publishing.audit.references import Embedding
 
 _BEFORE_POLICY = (*(check.reason for check in takewhile(lambda check: not check.by_policy, CHECKS)), SUPERSEDED)
-"""Reasons that are tested before those of the policy, and that of datasets of earlier versions."""
+"""Reasons that are tested before those of the policy, and the reason that only datasets of earlier versions have."""
 _CARD_TOLERANCE = 2e-6
 
 
