@@ -1,7 +1,7 @@
 """Crash facts: suspended rows as facts, for `augment --crash-suspended`.
 
-Owns the facts about attempts and real images that were never computed, because each attempt to compute them ended the
-process. The records of crashes are in crashes.py.
+Owns the facts about attempts and real images that could not be computed, because the process ended whenever it tried.
+The records of crashes are in crashes.py.
 """
 
 from __future__ import annotations

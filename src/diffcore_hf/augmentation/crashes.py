@@ -29,7 +29,7 @@ BATCHES, CRASHES = "batches", "crashes"
 SUSPENDED_AFTER = 3
 """A row is suspended after it ended this number of processes while it was computed alone."""
 LONGEST_REST = 600.0
-"""A process of another machine has ended if its batch file is unchanged for this time in seconds."""
+"""A process of another machine counts as ended if its batch file is unchanged for this time in seconds."""
 NAMED = 5
 """Largest number of suspended rows whose names the note of a run gives."""
 
@@ -136,7 +136,7 @@ class CrashWatch:
             if self._has_ended(path):
                 with suppress(OSError):
                     (self.private / CRASHES).mkdir(exist_ok=True)
-                    # The time in the name makes a difference between several crashes of processes of one name.
+                    # The time in the name distinguishes several crashes whose batch files had the same name.
                     os.replace(path, self.private / CRASHES / f"{path.stem}-{os.stat(path).st_mtime_ns:x}.json")
         if (count := sum(1 for _ in (self.private / CRASHES).glob("*.json"))) != self._known:
             self._known, self.suspects = count, read_suspects(self.private)
@@ -148,8 +148,8 @@ class CrashWatch:
     def _has_ended(self, path: Path) -> bool:
         """Return whether the process that wrote a batch file has ended.
 
-        The operating system of this machine lists its own processes. A process of another machine has ended if its file
-        does not change for LONGEST_REST seconds of the clock of this machine.
+        The operating system of this machine knows its own processes. A process of another machine counts as ended if
+        its batch file does not change for LONGEST_REST seconds, measured by the clock of this machine.
         """
         if leftovers.is_leftover(f".{path.stem}.tmp"):
             return True

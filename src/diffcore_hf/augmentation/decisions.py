@@ -186,7 +186,7 @@ class Decider:
                 self._counts = Counter(decisions.reason.tolist())
 
     def refreshed(self) -> Decider:
-        """Return this object if it has all parts about attempts that exist now; otherwise read all facts again."""
+        """Return this object if it has read all parts about attempts; otherwise return a new one that has all facts."""
         ledger = self.run.ledger
         listed = set(chain.from_iterable(map(ledger.parts, ledger.rounds())))
         return self if listed == self.attempts.paths else Decider.read(self.run)
@@ -260,7 +260,7 @@ class Decider:
         return [(key, sha256, location) for key, sha256, location in found if sha256 is not None]
 
     def _is_compared(self, key: AttemptKey, index: int) -> bool:
-        """Return whether the image of an attempt is compared, or there is no image to compare."""
+        """Return whether nothing remains to be compared: the image is compared or missing, or the run compares none."""
         sha256 = self.attempts.sha256[index]
         return not self.comparisons or sha256 is None or self.comparisons.of(key, sha256) is not None
 

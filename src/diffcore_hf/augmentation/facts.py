@@ -180,17 +180,17 @@ class Locations(Sequence[Location]):
         self._paths.append(path)
 
     def append(self, row: int) -> None:
-        """Add a row of the last path."""
+        """Add the location of a fact: a row of the part that was added last."""
         self._path_of.append(len(self._paths) - 1)
         self._row_of.append(row)
 
     def extend(self, rows: Sequence[int]) -> None:
-        """Add rows of the last path."""
+        """Add the locations of facts: rows of the part that was added last."""
         self._path_of.extend([len(self._paths) - 1] * len(rows))
         self._row_of.extend(rows)
 
     def replace(self, index: int, row: int) -> None:
-        """Set the location of one fact to a row of the last path."""
+        """Set the location of one fact to a row of the part that was added last."""
         self._path_of[index], self._row_of[index] = len(self._paths) - 1, row
 
 
@@ -276,7 +276,7 @@ class Facts:
             elif fits and key in self.unread:
                 self.unread.remove(key)
                 index = self.keys[key]
-                # The embedding of a fact of this part is stored first, so that the index exists.
+                # The embeddings collected so far are stored first, because the fact at `index` can be one of them.
                 self.embeddings.extend([rows[at] for at in added], [has[at] for at in added])
                 added = []
                 self.embeddings.replace(index, rows[row] if has[row] else None)

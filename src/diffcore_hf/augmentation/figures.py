@@ -41,7 +41,7 @@ class Figures:
     failed: int
     """Number of units whose real image cannot be read."""
     rounds: tuple[RoundFigures, ...]
-    """Rounds 0, 1, ..., as many as a unit has attempts."""
+    """Rounds 0, 1, ..., as many as a unit can have attempts (`max_attempts`)."""
     references_done: int = 0
     references_due: int = 0
     """Number of real images whose embedding is missing."""

@@ -81,7 +81,7 @@ def image_spool(
 
 
 def _copy(path: Path, attempts: Mapping[int, Sequence[int]], spool: ImageSpool) -> None:
-    """Check a part and copy its images; `attempts` has the attempts of each row."""
+    """Check a part and copy its images. `attempts` maps a row of the part to the indices of its attempts."""
     try:
         with open_part(path) as opened:
             check_file(path, opened)

@@ -133,8 +133,8 @@ class Inputs:
 
         Args:
             row: index of the row.
-            sha256: hash of the image's bytes. None: they cannot be read. The end of the path is then used, because the
-                row id of such a row contains only a number.
+            sha256: hash of the image's bytes. None: the bytes cannot be read. The end of the path is then used, because
+                the row id of such a row does not identify the image.
         """
         return sha256 or seeding.digest("unreadable", *_path_end(self._cell(row))).hex()
 
@@ -159,7 +159,7 @@ class Inputs:
 
     @cached_property
     def _has_draws(self) -> bool:
-        """Whether the units of a class in one context can have different draws."""
+        """Whether units of the same class and context can have different values of `_draws`."""
         return len(self.plan) > 0 and bool(self._draws(0))
 
     @cached_property
@@ -177,7 +177,7 @@ class Inputs:
         return {self.plan.source_ids[row]: row for row in rows}
 
     def _text_digest(self, index: int) -> str:
-        """Return a digest of all inputs of a unit's attempts except the image."""
+        """Return a digest of all inputs of a unit's attempts except the real images."""
         unit = self.plan.unit(index)
         position = unit.target_label if set(CLASS_INDICES) & set(self.strategy.reads) else None
         name = self.source.names[unit.target_label]

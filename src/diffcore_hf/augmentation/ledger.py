@@ -96,7 +96,7 @@ class Ledger:
         return sum(self._rows[path] for path in paths)
 
     def facts(self, kind: str, path: Path) -> pa.Table | None:
-        """Return the facts of a part; None if it does not exist any more or was renamed now, because it is damaged.
+        """Return the facts of a part; None if it does not exist any more, or if this call renamed it as damaged.
 
         Raises:
             DamagedPart: the part is damaged, and this ledger does not rename such parts.
@@ -211,7 +211,7 @@ class Ledger:
     def finished_preparations(self) -> list[Path]:
         """Return the sorted folders of the finished preparations.
 
-        A pipe in the place of the list of files would block a reader, so it is left out.
+        A folder is left out if its list of files is not a regular file, because a pipe would block a reader.
         """
         lists = (self.directory / PREPARED).glob(f"*/{FINISHED}")
         return sorted(path.parent for path in lists if path.is_file() and BAD not in path.parent.name)

@@ -104,7 +104,7 @@ def embedding_rows(column: pa.ChunkedArray) -> tuple[np.ndarray | list[np.ndarra
 
 
 def encode(kind: str, table: pa.Table) -> tuple[str, bytes]:
-    """Return the name without ending and the bytes of a part. Equal facts have equal names and bytes."""
+    """Return the name of a part, without its suffix, and its bytes. Equal facts have equal names and bytes."""
     if kind == CLASSES:
         keys = "\n".join(table["prompt"].to_pylist())
     elif kind == PAIRS:

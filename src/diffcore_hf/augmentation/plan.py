@@ -209,7 +209,7 @@ def make_plan(source: LoadedSource, recipe: Recipe, words: Mapping[str, str] | N
     Args:
         source: the loaded source.
         recipe: the recipe.
-        words: the words of the run's preparation, by class name. None: those that the strategy gives the classes.
+        words: the words of the run's preparation, by class name. None: the strategy gives the words of the classes.
 
     Raises:
         UserError: a holdout is set although the source has a validation split, a class name is an opaque id, the

@@ -56,12 +56,12 @@ def finished_preparation(run: Mapping[str, Any] | None, folder: Folder, *, repai
 
 
 def digest_of(preparation: Preparation | None) -> str | None:
-    """Return the digest of a preparation; None for None."""
+    """Return the digest of a preparation; None if there is no preparation."""
     return None if preparation is None else preparation.digest
 
 
 def words_in(preparation: Preparation | None) -> Mapping[str, str] | None:
-    """Return the words of a preparation; None for None."""
+    """Return the words of a preparation; None if there is no preparation."""
     return None if preparation is None else preparation.words
 
 

@@ -35,7 +35,7 @@ class PrintGroup:
 
     Args:
         source: the source of the images.
-        rows: the images. One that cannot be decoded is never the closest image.
+        rows: the images. An image that cannot be decoded is never the closest image.
         advance: called with the number of further images that are read.
     """
 
@@ -59,7 +59,7 @@ class PrintGroup:
         return self._index.nominate(pictures)
 
     def closest(self, picture: Print, nominees: Sequence[int]) -> tuple[RealRow, float] | None:
-        """Return the closest of the nominated images and the score; None if there are none."""
+        """Return the closest image among `nominees` and the score of the pair; None if none of them can be compared."""
         others = [other for index in nominees if (other := self.pictures[index]) is not None]
         match = closest(picture, others)
         return None if match is None else (self.rows[nominees[match.image]], match.score)

@@ -289,7 +289,7 @@ class _Collection:
             self._space.add(part.path, len(part.task))
 
     def _tasks(self, work: Work, sizes: PartSizes) -> Iterator[Task]:
-        """Yield the task of each next part, until nothing is due that no worker computes."""
+        """Yield the task of each next part, until some worker computes everything that is due."""
         while True:
             self._read_others(work)
             self._look_for_crashes(work)

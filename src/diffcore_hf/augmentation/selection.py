@@ -52,9 +52,9 @@ def selected_rows(source: LoadedSource, select: SelectConfig, plannable: Ints, p
 
 
 def _class_indices(name: str, source: LoadedSource, prompt_names: Sequence[str]) -> list[int]:
-    """Return the class with a name: its name in the source or, if no class has this one, its name in prompts.
+    """Return the index of the class with a name in the source. If there is none, names in prompts are searched.
 
-    Several classes can have the same name in prompts.
+    Several classes can have the same name in prompts, so the result can have several indices.
 
     Raises:
         UserError: there is no such class.

@@ -35,7 +35,7 @@ class ReferenceTask:
 
 @dataclass(frozen=True)
 class PreparationTask:
-    """Task: write the files that all attempts of the strategy use."""
+    """Task: run the preparation of the strategy, which writes the files that all its attempts use."""
 
     def __len__(self) -> int:
         return 0

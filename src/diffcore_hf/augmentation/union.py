@@ -131,7 +131,7 @@ def _parts(folder: Folder, damaged: list[Path]) -> Iterator[Path]:
 
 
 def _is_intact(path: Path) -> bool:
-    """Return whether a part has the hash in its name. Other files have no hash in their name."""
+    """Return whether the content of a part has the hash in its name; true for other files, whose names have no hash."""
     return path.suffix != ".parquet" or file_sha256(path).startswith(path.stem.rpartition("-")[2])
 
 

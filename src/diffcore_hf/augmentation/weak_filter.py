@@ -99,7 +99,7 @@ def _remedies(run: Run, separation: Separation) -> list[str]:
 
 
 def _has_too_few_images(run: Run, separation: Separation) -> bool:
-    """Returns whether no bound is possible, because n left-out images need (n + 1) alpha >= 1 (conformal.py)."""
+    """Returns whether the n left-out images are too few for a bound, which needs (n + 1) alpha >= 1 (conformal.py)."""
     alpha = policy_parameters(run.recipe.filter.policy).get("alpha")
     return alpha is not None and (separation.images + 1) * alpha < 1
 

@@ -303,7 +303,7 @@ def next_suspect(free: Due, share: Share) -> tuple[int, list[int]] | None:
 
 
 def _rotated(free: Due, share: Share) -> Due:
-    """Return the same items in rotated order. Each worker has another first item."""
+    """Return all items in rotated order, so that each worker has another first item."""
     start = len(free) * share.index // share.count
     order = np.roll(np.arange(len(free)), -start)
     return Due(free.rounds[order], free.positions[order])

@@ -264,7 +264,7 @@ class Worker:
 
     @cached_property
     def inputs(self) -> Inputs:
-        """The inputs that make the facts of this run."""
+        """The digests of the inputs from which this worker computes facts."""
         strategy = make_strategy(self.recipe.strategy, self.recipe.model, strict=self.recipe.strict)
         read = StrategyInputs.of(self.recipe.strategy.name, strategy)
         return Inputs(self.source, self.plan, self.recipe.seed, read, digest_of(self.preparation))

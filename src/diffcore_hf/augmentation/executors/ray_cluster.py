@@ -38,8 +38,9 @@ class RayCluster:
     """The cluster of the option --address.
 
     Args:
-        address: HOST:PORT. None: the cluster of the environment variable RAY_ADDRESS. If it is not set, the cluster
-            that runs on this machine. If there is none, a new one on this machine, which ends with the program.
+        address: HOST:PORT. None: the first of these that exists is used: the cluster that the environment variable
+            RAY_ADDRESS names, the cluster that runs on this machine, or a new cluster on this machine, which ends with
+            the program.
     """
 
     address: str | None = None

@@ -259,7 +259,7 @@ class _Actors:
             self._members[place].start(self.probe)
 
     def _left(self, member: _Member) -> None:
-        """Remove a place whose node has left. If the node is in the list of nodes again, the place is found again."""
+        """Remove a place whose node has left. If the node joins the cluster again, its places are used again."""
         log.warning("a node has left the Ray cluster. Other workers do the work of worker %s", _share(member))
         self._remove(member)
 

@@ -58,7 +58,7 @@ class TeamNotes:
         return next((note for note in self._notes().values() if note.error), None)
 
     def remove(self) -> None:
-        """Remove the notes without an error. All workers have ended, so the notes are those of killed ones."""
+        """Remove the notes of killed workers, after all workers have ended. Notes with an error stay."""
         for name, note in self._notes().items():
             if not note.error:
                 leftovers.remove(self.run.folder.private / FOLDER / name)

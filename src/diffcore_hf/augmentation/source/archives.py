@@ -153,7 +153,7 @@ def _unpacked_before(target: Path, record: Path) -> list[UnreadFile] | None:
 
 
 def _record(folder: Path, unread: Sequence[UnreadFile]) -> bytes:
-    """Returns the record of an unpacked folder: the hash of the second line, and the size and the other members."""
+    """Returns the record of an unpacked folder: a hash of the second line; then its size and the unread members."""
     pairs = [(file.path, file.reason) for file in unread]
     body = json.dumps({"size": _size(folder), "unread": pairs}).encode()
     return f"{hashlib.sha256(body).hexdigest()}\n".encode() + body
@@ -222,14 +222,14 @@ def _is_zip(archive: Path) -> bool:
 def _open_zip(archive: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
-    except zipfile.BadZipFile:  # "File is not a zip file" also means that its end is missing
+    except zipfile.BadZipFile:  # the message "File is not a zip file" is also raised if only the end is missing
         raise zipfile.BadZipFile("it is not a complete zip file") from None
 
 
 def _open_tar(archive: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(archive, "r:*", tarinfo=BoundedHeader)
-    except tarfile.ReadError:  # its message lists the fault of every compression that was tried
+    except tarfile.ReadError:  # the original message lists a fault for every compression that was tried
         raise tarfile.ReadError("it is not a complete tar file") from None
 
 
@@ -247,7 +247,8 @@ def _tar_members(file: tarfile.TarFile, packed: int) -> Iterator[Member]:
     position = -1
     while (info := file.next()) is not None:
         file.members = []  # type: ignore[attr-defined]  # tarfile would keep every header in memory
-        # A member is decompressed even if it is left out. A wrong size can also lead back to an earlier header.
+        # The position also counts members that are left out, because they are decompressed too. If it does not grow,
+        # a wrong size has led back to an earlier header.
         if file.offset <= position or info.size < 0:
             raise ValueError(f"the header of member {_escaped(info.name)!r} has a wrong size")
         position = file.offset

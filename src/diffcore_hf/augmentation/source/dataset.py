@@ -183,7 +183,7 @@ _LONGEST_SPLIT_NAME = 100
 
 
 def _check_split_names(splits: DatasetDict, config: SourceConfig) -> None:
-    """Raises UserError if a split has a name that `datasets` cannot load. Files of an export have the names of splits.
+    """Raises UserError if a split has a name that `datasets` cannot load, because files of an export have these names.
 
     Only a dataset in memory can have such a split.
     """
@@ -211,7 +211,7 @@ def _check_hub_options(config: SourceConfig) -> None:
 
 
 def _check_stored(rows: Dataset, column: str, hashes: Sequence[ImageHash]) -> None:
-    """Raises UserError if every image of a dataset in memory is a file, and no folder of these files is named."""
+    """Raises UserError if a dataset in memory names files instead of storing its images, and none of them was read."""
     if any(image.sha256 for image in hashes):
         return
     paths = [cell["path"] for cell in image_cells(rows, column) if cell and cell["path"] and not cell["bytes"]]
@@ -219,7 +219,7 @@ def _check_stored(rows: Dataset, column: str, hashes: Sequence[ImageHash]) -> No
     if absolute:
         folder = os.path.commonpath([str(Path(path).parent) for path in absolute])
         if len(Path(folder).parts) < 3:
-            folder = "FOLDER"  # a cell may name any file, so the whole disk is never proposed
+            folder = "FOLDER"  # the message never proposes the whole disk, because a cell may name any file
         raise UserError(
             f"the images of the dataset are {len(absolute)} files, and no file is read without source.root. "
             f"If these files may be read, give their folder: source={{'root': {folder!r}}}"

@@ -234,7 +234,7 @@ def _by_split(files: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _files_of_cells(config: SourceConfig, folder: str, listing: Listing) -> ImageFiles:
-    """Returns the files that cells of data files may name: below the folder, its links and `source.root`."""
+    """Returns the files that cells of data files may name: below the folder, targets of its links, `source.root`."""
     roots = (*files_of(folder).roots, *_roots(listing.outside), *files_below(config.root).roots)
     return ImageFiles(roots, ROOT, link_option=FOLLOW_LINKS)
 

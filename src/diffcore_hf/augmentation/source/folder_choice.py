@@ -5,9 +5,10 @@ The first rule that fits is used:
 1. `source.table`, `source.layout`, `source.name` or `source.data_files` says how the folder is read.
 2. A folder that describes its files (a card with `configs`, a manifest, a saved dataset) is read by `datasets`.
 3. In a folder without photos, data files are read by `datasets`, and archives are unpacked.
-4. A table that has a name of imagefolder (such as metadata.csv) and the label column is read.
-5. Folders of two or more classes are read.
-6. Parquet and Arrow files are read.
+4. A table with a name of imagefolder (such as metadata.csv) is read if it has the label column, or if the folders
+   show fewer than two classes.
+5. Folders of two or more classes are read, unless there are more data files than photos.
+6. Parquet files are read or, if there are none, Arrow files.
 7. If there is only one table whose rows are photos with classes, it is read.
 8. Folders of one class are read.
 
@@ -39,7 +40,7 @@ class DataFiles(NamedTuple):
     """The folder is read by `datasets`."""
 
     files: tuple[str, ...] = ()
-    """Paths of the files to read. Empty: `datasets` chooses the files; beside photos it would choose the photos."""
+    """Paths of the files to read. Empty: `datasets` chooses the files; if there are photos, it chooses the photos."""
 
 
 class Archives(NamedTuple):

@@ -1,8 +1,8 @@
 """Hash cache: the sha256 and the header of image files, kept between runs in the cache folder of the user.
 
 A hash is used again if device, inode, size and both times of the file are the same. If the file changed in the last two
-seconds before it was read, the hash is not kept. The clock of a file system may give a later change the same time. A
-damaged cache file is ignored.
+seconds before it was read, the hash is not kept, because the clock of a file system may give a later change the same
+time. A damaged cache file is ignored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Photo = tuple[str | None, SourceFile | None]
 NO_PHOTO: Photo = (None, None)
 
 UNSETTLED_NS = 2 * 10**9
-"""Age of a change in nanoseconds. A file whose last change is younger may change again without new times."""
+"""Nanoseconds after a change of a file within which a further change may leave the times of the file as they are."""
 THREADS = 4
 LARGE = 2**24
 """Size in bytes from which files are read one at a time, to bound the memory."""

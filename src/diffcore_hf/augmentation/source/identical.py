@@ -76,7 +76,8 @@ def in_other_splits(
 ) -> NDArray[np.bool_]:
     """Returns (N,) bool over a split: true for a row whose image is also in another published split.
 
-    The held-out rows are such a split, so they are false themselves and make equal rows true.
+    The held-out rows are published as another split. So the result is true for the other rows with their images, and
+    false for the held-out rows themselves.
 
     Args:
         sha256: hex digests of the image bytes for each split; None for a row without an image.

@@ -62,13 +62,13 @@ class Misfit:
 
 
 class _Place(NamedTuple):
-    """The split and the class folder of one photo."""
+    """The split and the class folder of one photo, or of all photos directly in one folder."""
 
     split: str
     steps: Steps
     """Names of the folders on the way to the photo, without the folder of the split."""
     rank: int = 0
-    """Place of the folder among the folders of its split: photos of a lower rank come first."""
+    """Position of the folder among the folders of its split: photos of a lower rank come first."""
     reason: str = ""
     """Reason why the photo is not a row; empty for a row."""
     detail: str = ""
@@ -128,14 +128,14 @@ def _wrapper(tree: FolderTree) -> Steps:
 
 
 def _top_splits(tree: FolderTree, base: Steps, *, every: bool) -> dict[Steps, _Place]:
-    """Returns the places if the uppermost folders are splits that hold class folders; nothing otherwise.
+    """Returns the place of each folder if the uppermost folders are splits that hold class folders; {} otherwise.
 
     An uppermost folder with another name is a split of its own if it has a class in common with a named split.
 
     Args:
         tree: all folders of photos.
         base: the folder that holds the uppermost folders.
-        every: every uppermost folder with class folders is a split, whatever its name.
+        every: whether every uppermost folder with class folders is a split, even if its name means none.
     """
     tops = tree.below(base)
     twins = _splits_of_equal_classes(tree, tops)
@@ -210,7 +210,7 @@ def _own_names(folders: Sequence[str]) -> dict[str, str]:
 
 
 def _splits_below_classes(tree: FolderTree, *, forced: bool) -> dict[Steps, _Place]:
-    """Returns the places if each class folder holds the folders of its splits; nothing otherwise."""
+    """Returns the place of each folder if each class folder holds the folders of its splits; {} otherwise."""
     leaves = [steps for steps in tree.direct if len(steps) > 1 and not tree.is_group(steps)]
     named = [steps for steps in leaves if split_of(steps[-1])]
     classes = {steps[:-1] for steps in named}
@@ -234,7 +234,7 @@ def _splits_below_classes(tree: FolderTree, *, forced: bool) -> dict[Steps, _Pla
 
 
 def _inner_splits(tree: FolderTree) -> dict[Steps, _Place]:
-    """Returns the places if folders of splits lie between other folders (`a/train/cat`); nothing otherwise."""
+    """Returns the place of each folder if split folders lie between other folders (`a/train/cat`); {} otherwise."""
     deepest = max(len(steps) for steps in tree.direct)
     for level in range(1, deepest - 1):
         named = [steps for steps in tree.direct if len(steps) > level + 1 and split_of(steps[level])]

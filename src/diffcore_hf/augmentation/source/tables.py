@@ -277,7 +277,7 @@ def _typed(location: Path, texts: Texts, file_column: str) -> pa.Table:
 
 
 def _text_type(location: Path) -> pa.DataType:
-    """Returns the type of texts: for a table of imagefolder the one that imagefolder has, which depends on pandas."""
+    """Returns the Arrow type of text columns. In a table of imagefolder, it is the type that pandas gives to texts."""
     import pyarrow as pa
 
     if location.name not in METADATA:
@@ -305,7 +305,7 @@ def _column(values: Sequence[str | None], text: pa.DataType, *, keep: bool) -> p
 
 
 def _changes_as_number(text: str) -> bool:
-    """Returns whether a text such as `007`, `1_000` or ` 1` would be another text as a number."""
+    """Returns whether a text such as `007`, `1_000` or ` 1` changes if it is converted to a number and back."""
     digits = text.lstrip("+-")
     leading = len(digits) > 1 and digits[0] == "0" and digits[1].isdigit()
     return leading or "_" in text or text != text.strip()
@@ -373,7 +373,7 @@ def _splits(table: Texts, paths: Sequence[str | None]) -> tuple[str, ...]:
 
 
 def _meanings(values: Sequence[str | None]) -> Mapping[str, str]:
-    """Returns the split of each value of a column of splits; nothing if a value means no split."""
+    """Returns the split of each value of a column of splits; {} if at least one value means no split."""
     distinct = {value for value in values if value is not None}
     known = {value: meaning.split for value in distinct if (meaning := split_of(value))}
     return known if len(known) == len(distinct) else {}

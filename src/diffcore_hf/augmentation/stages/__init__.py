@@ -1,1 +1,1 @@
-"""Stages: the callables for `datasets.Dataset.map`, which are Generate, Score, Attempt (both in one) and Reference."""
+"""Stages: the callables for `datasets.Dataset.map`, which are Generate, Score, Attempt and Reference."""

@@ -49,8 +49,8 @@ class Generate(Stage):
         store_size: shorter side of the stored image in pixels; None keeps all pixels.
         strict: true if an image must be the same bit for bit, however the rows are divided into batches.
         batch_size: number of images in a device batch. None: it is chosen automatically.
-        checks: `filter.checks` of the recipe. The strategy may return the reasons of these checks as flags, if they
-            have `recorded=True`.
+        checks: `filter.checks` of the recipe. The strategy may return the reason of such a check as a flag, if the
+            check has `recorded=True`.
         files: the files that a real image may name; by default only stored bytes are read.
         mark: the XMP mark of the images. None: the mark names the model.
     """
