@@ -103,10 +103,10 @@ def _is_wrongly_decoded(text: str) -> bool:
 
 
 def shared_prompts(prompts: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
-    """Return each prompt that several classes or contexts have, with these in their order.
+    """Return the prompts that several classes or contexts share: prompt -> their names, in the given order.
 
     Args:
-        prompts: pairs of a prompt and what it belongs to.
+        prompts: pairs of a prompt and the name of its class or context.
     """
     owners: dict[str, list[str]] = {}
     for prompt, owner in prompts:

@@ -35,7 +35,9 @@ def nearest_faults(
     row_id, kind, score = (row[name] for name in NEAREST)
     if row_id is None or kind is None or score is None:
         faults = [] if row_id is kind is score else ["the closest image has no row, kind or score"]
-        return [*faults, "the reason names a closest image, but there is none"] if row["reason"] in KIND_OF else faults
+        return (
+            [*faults, "the reason needs a closest image, but the row has none"] if row["reason"] in KIND_OF else faults
+        )
     if row_id not in references.hashes:
         return ["the closest image is not in configuration references"]
     own = row_id.rpartition("/")[0] == split
@@ -53,7 +55,7 @@ def _decision_faults(reason: str, kind: str, score: float, recipe: Mapping[str, 
         return [] if follows else ["the reason does not follow from the kind and the score of the closest image"]
     rejects = _is_same(score) and kind in {KIND_OF[each] for each in recipe["filter"].get("compare", ())}
     if reason == "kept" and rejects and not recipe.get("review"):
-        return ["the score of the closest image rejects a kept attempt"]
+        return ["the attempt is kept, although the score of its closest image rejects it"]
     return []
 
 
