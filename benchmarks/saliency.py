@@ -178,8 +178,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     what = (
         f"Trainings of {args.training.name}."
         if args.training
-        else f"ResNet-10-T with weights of the package, fine-tuned for {args.steps} steps of 32 images. The "
-        "counterparts of `mix` are ideal: each is a new picture of the species, rendered in another context."
+        else f"The network is ResNet-10-T with weights of the package. It was fine-tuned for {args.steps} steps of 32 "
+        "images. The counterparts of `mix` are ideal: each is a new picture of the species, rendered in another context."
     )
     layers = ", ".join(dict.fromkeys(content["layers"].values()))
     text = paragraphs(
@@ -187,9 +187,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         *figures_text(content).split("\n\n"),
         f"Control: with a new random head, the lift of `{first}` is "
         f"{interval([mean['lift'] for mean in control], 1, 2)}, and its hits are "
-        f"{interval([mean['hit'] for mean in control], 100, 1)} %. This part does not come from the trained head.",
-        "The same bird in another scene, with the same pose. A prediction that stays the same does not depend on the "
-        "scene:",
+        f"{interval([mean['hit'] for mean in control], 100, 1)} %. This part of the lift and of the hits does not "
+        "come from the trained head.",
+        "Each test image was rendered a second time: the same bird with the same pose, in another scene. A prediction "
+        "that stays the same does not depend on the scene:",
         stability_table(stays),
         settings("saliency", PACKAGES),
     )

@@ -5,8 +5,9 @@ To write them into the docs:   python -m benchmarks.verifying out/miniature --wr
 To make a short measurement:   python -m benchmarks.verifying out/miniature --flips 20 --operations 20
 
 Each trial changes a copy of the dataset once. A flipped bit is in a random byte of a random published file. A row
-operation deletes, duplicates, swaps or edits random rows of each configuration. It is tried as published, and with
-names, hashes, manifest and card made to fit (`sealed anew`). A sealed dataset has no valid signature.
+operation deletes, duplicates, swaps or edits random rows of each configuration. Each operation is tried twice: without
+further changes (`as published`), and with names, hashes, manifest and card that are made consistent with the changed
+table (`sealed anew`). A sealed dataset has no valid signature.
 """
 
 from __future__ import annotations
@@ -130,8 +131,10 @@ def report(
     lines = [[f"`{kind}`", f"{count} of {tried[kind]}"] for kind, count in sorted(missed.items())]
     return [
         "The table shows how many changes `verify` reports as faults, or as notes about edited text of the card. "
-        "*Sealed anew* means that a forger made names, hashes, manifest and card consistent. A dataset that was sealed "
-        "anew has no valid signature, so `verify --signer` reports all of them.",
+        "*Flipped bits* changes one bit of a file. *Delete*, *duplicate*, *swap* and *edit* change rows of a table. "
+        "*As published* means that only the table was changed. *Sealed anew* means that names, hashes, manifest and "
+        "card were then made consistent with the changed table, as a forger would do. A dataset that was sealed anew "
+        "has no valid signature, so `verify --signer` reports all of them.",
         table(["change", "tried", "fault", "note", "not found"], rows),
         "These changes of a dataset that was sealed anew were not found. No other published value follows from them:"
         if lines
