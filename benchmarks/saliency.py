@@ -179,7 +179,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"Trainings of {args.training.name}."
         if args.training
         else f"The network is ResNet-10-T with weights of the package. It was fine-tuned for {args.steps} steps of 32 "
-        "images. The counterparts of `mix` are ideal: each is a new picture of the species, rendered in another context."
+        "images. The counterparts of `mix` are ideal: each is a new picture of the species, rendered in another "
+        "context."
     )
     layers = ", ".join(dict.fromkeys(content["layers"].values()))
     text = paragraphs(
