@@ -21,7 +21,7 @@ from diffcore_hf.workflows.plan import text as plan_text
 RANK = {"name": "rank", "by": "class_mean", "floor": "off"}
 FIRST = (
     r"weak filter: it does not separate the classes, because it accepts rank \d of 6\. Its balanced accuracy on "
-    r"left-out real images is [\d.]+ %, 16\.7 % by chance\. Use another image tower \(--filter\.path, with "
+    r"left-out real images is [\d.]+ %, and 16\.7 % would be chance\. Use another image tower \(--filter\.path, with "
     r"--output \S+-2\), or {more}, or your own verdicts \(--review FILE\)$"
 )
 
@@ -97,7 +97,8 @@ def test_a_small_alpha_is_reported_as_the_cause(settings):
     line = first_line(go(settings(**{"filter.policy": RANK | {"alpha": 0.01}}), apart))
     assert "accepts rank 3 of 3" in line
     assert (
-        ". 30 such images are too few for alpha 0.01. Use more references (--filter.references 20), or another" in line
+        ". 30 left-out real images are too few for alpha 0.01. Use more references (--filter.references 20), or another"
+        in line
     )
     assert "--filter.policy.alpha 0.1, which accepts fewer images" in line
     assert first_line(go(settings(**{"filter.policy": RANK | {"alpha": 0.1}}), apart)).startswith("rows ")

@@ -131,7 +131,7 @@ def _invalid(situation: Situation) -> str:
         return (
             f"with precision {situation.dtype} some models compute values that are not finite, which become images of "
             f"one colour. Use --model.dtype {FULL_PRECISION} {situation.new_output(FULL_PRECISION)}. A new folder is "
-            "necessary, because the precision is part of what an attempt is"
+            "necessary, because the precision changes the attempts"
         )
     without = " or leave out --model.adapters" if situation.adapters else ""
     return (
@@ -147,8 +147,8 @@ def _review(situation: Situation) -> str:
 def _duplicate(situation: Situation) -> str:
     source = f"model {situation.model}" if situation.model else f"strategy {situation.strategy}"
     return (
-        f"{source} gave the same file for different seeds. --max_attempts 1 saves the further attempts, which would "
-        "be equal again"
+        f"{source} gave the same file for different seeds. --max_attempts 1 avoids further attempts, which would be "
+        "equal again"
     )
 
 
@@ -173,22 +173,22 @@ def _not_drawn(situation: Situation) -> str:
 
 def _leak(situation: Situation) -> str:
     return (
-        "look at their images and at those of column nearest_row_id. The model may know these images. "
-        "--filter.compare without leak keeps the generated ones"
+        "compare them with the real images that column nearest_row_id names. The model may know these real images. "
+        "To keep the generated images, leave leak out of --filter.compare"
     )
 
 
 def _memorised(situation: Situation) -> str:
     return (
         f"strategy {situation.strategy} may start from real images, or the model may know them. "
-        "--filter.compare without memorised keeps the generated ones"
+        "To keep the generated images, leave memorised out of --filter.compare"
     )
 
 
 def _copy(situation: Situation) -> str:
     return (
-        "the model draws few different pictures of the class. More contexts or a lower --model.gamma give others, and "
-        "--filter.compare without copy keeps them"
+        "the model generates few different pictures of the class. More contexts or a lower --model.gamma give other "
+        "pictures. To keep such copies, leave copy out of --filter.compare"
     )
 
 

@@ -50,11 +50,11 @@ def weak_filter(run: Run, policy: FittedPolicy) -> WeakFilter | None:
     if separation.accuracy is not None:
         finding += (
             f" Its balanced accuracy on left-out real images is {100 * separation.accuracy:.1f} %, "
-            f"{100 / separation.classes:.1f} % by chance."
+            f"and {100 / separation.classes:.1f} % would be chance."
         )
     if _has_too_few_images(run, separation):
         alpha = policy_parameters(run.recipe.filter.policy)["alpha"]
-        finding += f" {separation.images} such images are too few for alpha {alpha:g}."
+        finding += f" {separation.images} left-out real images are too few for alpha {alpha:g}."
     return WeakFilter(finding, f"Use {', or '.join(_remedies(run, separation))}")
 
 

@@ -219,7 +219,7 @@ class _Exchange:
             os.replace(self._root / name, self._old / name)
 
     def undo(self) -> None:
-        """Put the old files back. A rename needs no free disk space. A step that fails is skipped."""
+        """Put the old files back by renaming them, which needs no free disk space. A step that fails is skipped."""
         for path in self._added:
             with suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -46,7 +46,7 @@ class _State:
     active: bool = False
     """Whether the handlers are installed."""
     received: list[int] = field(default_factory=list)
-    """Number of each signal."""
+    """Number of each signal, such as 15 for SIGTERM."""
     last: float = 0.0
     """Time of the last signal, of the monotonic clock."""
     grace: float | None = GRACE

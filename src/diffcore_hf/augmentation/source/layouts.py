@@ -275,7 +275,7 @@ def _rows(places: Mapping[str, _Place], name: FolderLayoutName) -> FolderLayout 
 
 
 def _common(folders: set[Steps]) -> int:
-    """Returns the number of uppermost folders that all class folders share. No class name contains these folders."""
+    """Returns how many folders at the start of their paths all class folders share. Class names leave these out."""
     if not folders:
         return 0
     first, last = min(folders), max(folders)
