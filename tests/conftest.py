@@ -28,7 +28,8 @@ os.environ |= {
     "TQDM_DISABLE": "1",
 }
 
-# A shell makes its background processes ignore SIGINT, and nohup makes them ignore SIGHUP. The program keeps to this.
+# A shell makes its background processes ignore SIGINT, and nohup makes them ignore SIGHUP. The program leaves ignored
+# signals as they are, so the tests of signals need the usual handlers.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)

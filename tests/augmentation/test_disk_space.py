@@ -1,4 +1,4 @@
-"""Tests of the disk space of a run: the number of attempts in many parts is estimated from some of them."""
+"""Tests of the disk space of a run: if there are many parts, some parts are counted to estimate all attempts."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ from diffcore_hf.augmentation.disk_space import DiskSpace
     ("most", "attempts"),
     [
         (500, 90),  # 10 parts of 3 attempts and 10 of 6: all are counted
-        (4, 90),  # every sixth part is counted, two of either size
+        (4, 90),  # every sixth part is counted: two parts of 3 attempts and two of 6
         (1, 90),
     ],
 )

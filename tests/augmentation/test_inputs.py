@@ -28,7 +28,7 @@ def loaded(recipe):
 
 
 def digests(source, plan, strategy, seed=0):
-    """Returns the key of attempt 0 of each unit -> digest of its inputs."""
+    """Returns a mapping from the key of attempt 0 of each unit to the digest of its inputs."""
     inputs = Inputs(source, plan, seed, strategy)
     return {(*plan.key(unit), 0): inputs.of_attempt((*plan.key(unit), 0)) for unit in range(len(plan))}
 

@@ -96,7 +96,7 @@ def test_the_attempt_in_the_part_with_the_first_name_is_used(ledger):
 
 @pytest.mark.parametrize("order", [("old", "i"), ("i", "old")])
 def test_a_fact_with_the_wanted_inputs_is_used_for_every_name_of_its_part(ledger, order):
-    """Other parts have other inputs. Their names sort before and after the name of the part with the wanted inputs."""
+    """Seven parts have other inputs. Their names sort before and after the name of the part with the wanted inputs."""
     for number in range(6):
         ledger.write("r0", attempts(("a", 0, 0), image=f"old {number}".encode(), inputs=f"old {number}"))
     for inputs in order:
@@ -332,7 +332,7 @@ def test_captions_are_stored_in_separate_parts(ledger):
 
 
 def test_a_part_of_captions_without_a_scale_is_read(ledger):
-    """Versions before the policy text_softmax wrote such parts."""
+    """Versions of the package that did not have the policy text_softmax wrote parts of captions without a scale."""
     table = pa.table({"prompt": ["a crow"], "text_embedding": pa.array([[1, 0]], pa.list_(pa.float16()))})
     ledger.write(CLASSES, table)
     assert list(ledger.captions()) == ["a crow"]

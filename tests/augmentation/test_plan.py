@@ -1,4 +1,4 @@
-"""Tests of the plan: a fraction is a prefix of the drawing order, and prompts do not change when the plan grows."""
+"""Tests of the plan: a fraction takes the first rows of a random order, and a larger plan changes no prompt."""
 
 import itertools
 import subprocess
@@ -29,7 +29,7 @@ def rows_of(counts):
 
 
 def planned(counts, labels=None, splits=("train",), sha256=None, **keys):
-    """Returns the plan of a recipe for rows without images. `sha256` has split -> hashes of the images."""
+    """Returns the plan of a recipe for rows without images. `sha256` maps a split to the hashes of its images."""
     recipe = build_recipe({"source": "memory", "prompts": {"contexts": ["in snow", "at night", "in rain"]}}, keys)
     all_labels, row_ids = rows_of(counts)
     source = SimpleNamespace(
@@ -61,8 +61,8 @@ def units(plan):
         (200, 20, 0.5, 100),
         (200, 20, 1.0, 200),
         (3, 3, 0.1, 3),
-        (7, 2, 0.5, 4),  # 3.5
-        (50, 2, 0.29, 15),  # 14.5, which is 14.499999999999998 in floats
+        (7, 2, 0.5, 4),  # 3.5, rounded up
+        (50, 2, 0.29, 15),  # 14.5, rounded up, although the product in floats is 14.499999999999998
     ],
 )
 def test_a_fraction_is_rounded_half_up_with_at_least_one_row_per_class(count, classes, fraction, expected):
@@ -72,9 +72,9 @@ def test_a_fraction_is_rounded_half_up_with_at_least_one_row_per_class(count, cl
 @pytest.mark.parametrize(
     "counts, classes_in_order",
     [
-        ([4, 2], "AABA"),  # the levels after the first row of A and of B: A 3/8, A 5/8, B 3/4, A 7/8
+        ([4, 2], "AABA"),  # after one row of each class, by level (j - 1/2) / N_k: A 3/8, A 5/8, B 3/4, A 7/8
         ([1, 5], "BBBB"),
-        ([2, 1, 3], "CAC"),  # the levels after the first row of each class: C 1/2, A 3/4, C 5/6
+        ([2, 1, 3], "CAC"),  # after one row of each class: C 1/2, A 3/4, C 5/6
     ],
 )
 def test_the_drawing_order_follows_the_formula(counts, classes_in_order):
@@ -97,7 +97,7 @@ def test_every_prefix_gives_each_class_its_share(counts, share):
     order, _ = drawing_order(labels, row_ids, seed=3)
     taken = np.bincount(labels[order[: drawn(len(labels), len(counts), share)]], minlength=len(counts))
     assert taken.min() >= 1
-    # A prefix ends at a level of (j - 1/2) / N_k. So the rows of a class differ from its share by at most one.
+    # A prefix ends at a level (j - 1/2) / N_k. So the number of rows of a class differs from its share by at most one.
     level = max((2 * n - 1) / (2 * c) for n, c in zip(taken, counts, strict=True) if n > 1) if taken.max() > 1 else 0
     assert all(abs(n - max(1, level * c)) <= 1 for n, c in zip(taken, counts, strict=True))
 
@@ -188,7 +188,7 @@ def test_a_class_is_never_held_out_completely(count):
 @settings(deadline=None)
 @given(counts=COUNTS, grown=COUNTS, share=st.floats(0.05, 0.6))
 def test_growth_changes_the_holdout_of_no_row(counts, grown, share):
-    """Each class keeps a row that is not held out, so the exception for other classes is not used."""
+    """Each class keeps one row that is not held out. So the rule against holding out a whole class has no effect."""
     more = [a + b for a, b in zip(counts, grown, strict=False)]
     labels = np.repeat(np.arange(len(more)), [count + 1 for count in more])
     row_ids = [f"train/{label}-{row}" for row, label in enumerate(labels)]

@@ -69,7 +69,7 @@ def test_a_class_with_one_kept_image_is_not_given_up(last, expected):
 
 
 class _Work:
-    """A kind of work without limits of memory."""
+    """A kind of work whose parts are not limited by memory."""
 
     def sizes(self, positions):
         return None

@@ -1,4 +1,4 @@
-"""Tests of section `select`: the rows that get counterparts, their order, and the filling of rare classes."""
+"""Tests of section `select`: the rows that get counterparts, their order, and more copies for rare classes."""
 
 from types import SimpleNamespace
 

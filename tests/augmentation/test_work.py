@@ -1,4 +1,4 @@
-"""A simulation of workers that share a run: how much of their time they work, and how much work is done twice."""
+"""Simulation of workers that share a run. It measures how long they wait, and how much work is done twice."""
 
 import heapq
 
@@ -21,7 +21,7 @@ class _Work:
 
 
 class Simulation:
-    """Workers that make one image a second. A worker reads the parts and notes of the others without delay."""
+    """Workers that make one image a second. A worker reads the parts and notes of other workers without delay."""
 
     def __init__(self, count, units, kept_share):
         self.units = units
@@ -55,7 +55,7 @@ class Simulation:
         self.sizes[worker].measured(CommittedPart(task, None, float(len(units)), BATCH))
 
     def run(self):
-        """Returns the time at which nothing is due."""
+        """Runs all workers. Returns the time at which nothing is due any more."""
         events, idle, now = [], set(range(len(self.shares))), 0.0
         while True:
             for worker in sorted(idle):

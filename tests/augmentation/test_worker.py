@@ -21,7 +21,7 @@ from diffcore_hf.core.image_marks import ImageMark
 from diffcore_hf.generation.base import UNIT_COLUMNS
 
 MARKED = {"attempt_digest": "d" * 32, "about": {"model": {"path": "org/model", "identity": "c" * 40}}}
-"""Values of run.json for the mark of the images."""
+"""Values of run.json that the worker writes into the mark of each image."""
 
 
 class Copying(Stage):

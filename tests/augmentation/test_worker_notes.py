@@ -1,4 +1,4 @@
-"""Tests of the notes in which workers write what they compute, and of the judgement whether a worker is alive."""
+"""Tests of the notes in which workers write what they compute, and of the rule that decides if a worker is alive."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def clock():
 
 @pytest.fixture
 def notes(tmp_path, clock):
-    """Returns a function that makes the notes of worker INDEX of three on another machine."""
+    """Returns a function that starts the notes of one of three workers. By default, it runs on another machine."""
 
     def notes(index, host="another machine", plan="plan"):
         own = WorkerNotes(tmp_path, Share(index, 3), plan, clock)

@@ -55,7 +55,7 @@ def test_help_names_every_command_and_imports_no_heavy_library():
     assert [verb for verb in VERBS if f"  {verb} " not in finished.stdout] == []
 
 
-@pytest.mark.slow  # other processes of the machine also change the processor time
+@pytest.mark.slow  # the processor time grows if other processes are busy
 def test_help_takes_less_than_half_a_second_of_processor_time():
     """Measures processor time. It depends less on other processes than the elapsed time does."""
     seconds = []

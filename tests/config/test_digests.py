@@ -21,7 +21,7 @@ IDENTITIES = {"source": "s1", "model": "m1", "filter": "f1", "adapters": "a1", "
 IDENTITIES |= {"weights": {"captioner": "c1", "controlnet": "n1"}}
 VERSIONS = {"generate": "1", "score": "1"}
 BASE = {"source": {"path": "a"}, "filter": {"policy": {"name": "rank"}}}
-# A valid value of each field that is not its default. POLICIES has the policies that use the parameters.
+# A valid value of each field that is not its default. Some fields are parameters of a policy: see POLICIES.
 CHANGED = {
     "source.path": "b", "source.name": "x", "source.data_files": "*.parquet", "source.revision": "v1",
     "source.split": "test", "source.image": "img", "source.label": "species", "source.label_names": "raw",
@@ -52,9 +52,9 @@ POLICIES = {
     "filter.policy.pairs": {"name": "mean"},
 }
 CAPTIONS = {"prompts": {"contexts_from": "captions", "captioner": "org/blip"}}
-# Every fact records the texts that these keys decide, so a run compares them for each fact.
+# These keys set texts that every fact records. So a run compares the texts of each fact instead of a digest.
 PER_FACT = {"source.label_names", "prompts.label_descriptions"}
-# These keys are replaced by identities.
+# The digests contain IDENTITIES in place of the values of these keys.
 REPLACED = {
     "source.data_files",
     "source.path",

@@ -111,7 +111,7 @@ def _handlers():
 
 
 def _raw_uses(handler):
-    """Yield the lines that build a message from the exception itself instead of its innermost cause."""
+    """Yield the numbers of source lines that format the caught exception itself instead of its innermost cause."""
     caught = {name.id for name in ast.walk(handler.type) if isinstance(name, ast.Name)} if handler.type else set()
     if caught & OWN_MESSAGES:
         return

@@ -156,7 +156,7 @@ def test_exports_that_race_leave_one_complete_export(tmp_path, monkeypatch, with
         list(threads.map(export, range(12)))
     folder = Folder(tmp_path / "out")
     if not locked:
-        export(1)  # the advice of the message
+        export(1)  # the message advises to run the same command again
     assert folder.faults() == []
     assert {path.name for path in folders.unlisted_files(folder.path, folder.manifest()["files"])} == set()
     assert not list(folder.private.glob(".export*"))

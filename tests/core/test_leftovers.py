@@ -20,7 +20,7 @@ def ended():
 
 
 def name_of(tmp_path, monkeypatch, **writer):
-    """Returns a temporary name of another process; `writer` has its pid, host or namespace."""
+    """Returns a temporary name as another process makes it; `writer` has the pid, host or namespace of that process."""
     with monkeypatch.context() as patch:
         if "pid" in writer:
             patch.setattr(os, "getpid", lambda: writer["pid"])

@@ -143,7 +143,7 @@ def test_a_signal_is_delivered_again_to_the_handler_of_the_caller():
 
 
 def test_after_a_signal_a_stream_whose_reader_has_ended_writes_nothing():
-    """After Ctrl-C in a terminal, `diffcore-hf augment ... | tee log` has lost its reader, but the run continues."""
+    """Ctrl-C also ends `tee` in `diffcore-hf augment ... | tee log`. The run goes on without a reader of its output."""
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as stream:

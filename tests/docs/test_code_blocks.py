@@ -78,7 +78,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def at_home(home, monkeypatch):
-    """Changes to the folder of a clone that the pages describe."""
+    """Changes to the folder that stands for the clone that the pages describe."""
     monkeypatch.chdir(home)
 
 
@@ -107,7 +107,8 @@ def runnable(line: str) -> list[str]:
     if verb in ("preview", "explain"):
         words[2] = "out/compared" if what.startswith("out/train/") else "out/miniature"
     if verb in ("plan", "augment"):
-        words = [{"100": "8", "200": "4"}.get(word, word) for word in words]  # fewer images and steps of tokens
+        # fewer images, and fewer steps for learned tokens
+        words = [{"100": "8", "200": "4"}.get(word, word) for word in words]
         words += ["--model.steps", "2"]
         if what == "miniature":
             return words[1:]

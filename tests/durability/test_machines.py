@@ -16,7 +16,7 @@ from diffcore_hf.workflows.merge import merge
 
 @pytest.fixture(scope="module")
 def machines(make, tmp_path_factory):
-    """Returns the folders of two machines, each with the facts of its share, which the commands made."""
+    """Returns the folders of two machines. The command `augment` computed the facts of one share in each folder."""
     folders = [tmp_path_factory.mktemp(f"machine{index}") / "out" for index in range(2)]
     recipe = folders[0].with_name("recipe.yaml")
     recipe.write_text(yaml.safe_dump(to_mapping(make("out"))))

@@ -56,7 +56,7 @@ def cluster(recipe):
 
 
 def processes_of_ray(before):
-    """Returns the command lines of the processes of Ray that did not run before."""
+    """Returns the command lines of running Ray processes whose ids are not in `before`."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -81,7 +81,7 @@ def start(recipe, cluster, *more):
 
 
 def workers(out, count, process):
-    """Returns the ids of `count` workers by their share, as soon as each of them computes a part."""
+    """Waits until `count` workers compute a part. Returns their process ids by worker."""
     from diffcore_hf.augmentation.worker_notes import read_notes
 
     while True:

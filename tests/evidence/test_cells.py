@@ -1,4 +1,7 @@
-"""Tests of cells: a result is stored completely or not at all, measured once, and packed into one file a series."""
+"""Tests of cells, the single measurements of the evidence.
+
+A result is stored completely or not at all, measured once, and packed into one file for each series.
+"""
 
 import json
 import os
@@ -82,7 +85,7 @@ def test_the_listing_shows_the_cells_that_are_not_measured():
 
 
 def test_a_killed_run_leaves_no_process_and_continues(store, tmp_path):
-    """If the parent is killed, its processes end and leave no result. The next run measures the cell."""
+    """If the parent is killed, its child processes end and leave no result. The next run measures the cell."""
     script = tmp_path / "slow.py"
     script.write_text(
         "import sys, time, os\n"

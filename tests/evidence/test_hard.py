@@ -1,4 +1,4 @@
-"""The hard world: its pictures, the order of its cells, and its section with few and with all results."""
+"""Tests of the hard world: its pictures, the order of its measurements, and its section of the results page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def scored(own: float, never: float, **keys) -> dict:
 
 
 def everything(count: int) -> dict[str, dict]:
-    """Returns results of some seeds. Mixing is better in own contexts, and worse in contexts never mentioned."""
+    """Returns results of some seeds in which mixing helps in own contexts and harms in contexts never mentioned."""
     better = {"mix": (0.1, -0.1), "genaug": (0.05, 0.3)}
     found = {}
     for seed in SEEDS[:count]:

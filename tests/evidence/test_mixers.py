@@ -1,4 +1,4 @@
-"""Trainings with mixers: their cells, their tables with few and with all results, and one training of each kind."""
+"""Tests of the evidence about mixers: its measurements, its tables, and one training of each kind."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_tables_of_photographs_are_written_from_no_and_from_all_results():
     few = photo_mixers.section(results(photographs={}, photo_mixers=first))
     assert "| Mixup | 0 | not measured | not measured | not measured |" in few[2]
     measured: dict[str, dict] = {}
-    for _ in range(2):  # the second pass has the other seeds of the chosen rates
+    for _ in range(2):  # the second pass adds the other seeds, which use the learning rate chosen by the first pass
         for training in photo_mixers.planned(measured):
             lower = 0.2 if training.arm == "cutmix" else 0.0
             measured[training.name] = scored(0.5 - lower + 0.001 * training.seed + training.rate)

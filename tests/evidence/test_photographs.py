@@ -1,4 +1,4 @@
-"""Tests of the evidence on photographs: the drawn images, the order of the measurements, and the text about them."""
+"""Tests of the evidence on photographs: the choice of images, the order of measurements, and the text about them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -86,7 +86,7 @@ def test_every_degradation_level_changes_a_photograph_more_than_the_level_before
 
 
 def test_the_distance_is_zero_for_other_real_images_and_one_for_unrelated_images():
-    """Each of three classes has its own axis. Unrelated counterparts have a fourth axis."""
+    """Each of three classes has embeddings on its own axis. Unrelated counterparts have embeddings on a fourth axis."""
     labels = np.arange(3).repeat(4)
     real = np.eye(4)[labels]
     assert distance(labels, real, real) == pytest.approx(0)
@@ -116,7 +116,7 @@ def result(top1: float, validation: float, steps: int = 100) -> dict:
 
 
 def everything(better: dict[str, float]) -> Iterator[tuple[str, dict]]:
-    """Yields results of all cells. `better` is added to the top-1 of an arm; rate 0.001 has the best validation."""
+    """Yields results of all cells. `better` maps an arm to a change of its top-1. Rate 0.001 has the best validation."""
     found: dict[str, dict] = {}
     for _ in range(2):  # the first pass measures the learning rates, and the second pass uses the chosen rates
         for cell in planned(found):
@@ -222,7 +222,7 @@ def test_the_sentence_about_quality_follows_from_the_interval(top1, said):
 
 
 def test_the_distance_of_a_run_uses_its_stored_embeddings(monkeypatch):
-    """Two of three images have an embedding. Each equals the images of the wrong class, and one of them is kept."""
+    """Two of three images have an embedding. Both equal the real images of the wrong class, and one of them is kept."""
     real, shown = np.eye(2)[[0, 0, 1, 1]], np.eye(2)[[1, 0, 0]].astype(float)
     shown[2] = np.nan
     material = SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Strategies in the evidence: the order of the cells, equal cost, and the section with few and with all results."""
+"""Tests of the evidence about strategies: the order of measurements, equal cost, and the section of the page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def results(measured: dict[str, dict]) -> Results:
 
 
 def everything(count: int) -> dict[str, dict]:
-    """Returns results of some seeds. No context is best, the filter helps inter_class only, and `own` is worse."""
+    """Returns results of some seeds.
+
+    The source without a context is the best, the filter helps only inter_class, and the way `own` is worse.
+    """
     found = {}
     for arm in [arm for group in strategies.tiers() for arm in group]:
         top1 = 0.6 + {"none": 0.2, "learned": -0.3}.get(arm.source, 0) + {"own": -0.1}.get(arm.way, 0)
@@ -54,9 +57,9 @@ def test_every_strategy_is_measured_except_those_that_need_other_models():
 
 
 def test_equal_cost_counts_the_steps_of_an_image_and_the_training_of_tokens():
-    """An image takes 16 steps, or 11 with strength 0.7, of two evaluations.
+    """An image takes 16 steps, or 11 with strength 0.7, and a step takes two evaluations of the denoising network.
 
-    The tokens are trained on 4800 references.
+    The tokens are trained for 600 steps on 8 references. Each of these 4800 samples costs as much as two evaluations.
     """
     assert strategies.evaluations("named") == (32, 0)
     assert strategies.evaluations("inter") == strategies.evaluations("changed") == (22, 0)

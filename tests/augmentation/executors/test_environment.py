@@ -1,4 +1,4 @@
-"""Tests of the share of a worker: the option --worker and the environment variables in their order of precedence."""
+"""Tests of the share of the work that a worker does: --worker comes before the environment variables."""
 
 import pytest
 

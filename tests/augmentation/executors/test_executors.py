@@ -15,7 +15,7 @@ from diffcore_hf.workflows import augment
 
 
 class TwoProcesses:
-    """An executor with two forked processes, which open the source themselves, and import torch no second time."""
+    """An executor with two forked processes. They open the source themselves and do not import torch again."""
 
     def __init__(self, run):
         run.require_source_on_disk("a process pool")

@@ -1,4 +1,4 @@
-"""Tests of the places of a Ray cluster and of its address. Ray is not imported."""
+"""Tests of the places for workers on the nodes of a Ray cluster, and of the address. Ray is not imported."""
 
 import importlib.util
 import socket

@@ -1,4 +1,4 @@
-"""Tests of the reaction to what happens in a Ray cluster. The actors are pretended, and Ray is not imported."""
+"""Tests of the reaction to events in a Ray cluster. Stand-ins replace the actors, and Ray is not imported."""
 
 import sys
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from diffcore_hf.core.errors import UserError
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """Returns a cluster of two nodes. The nodes are read at each look."""
+    """Returns a cluster of two nodes. Each step reads the list of nodes again, without the usual wait."""
     cluster = Cluster(a=4, b=2)
     for name, module in cluster.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
@@ -28,7 +28,7 @@ def cluster(monkeypatch):
 
 @pytest.fixture
 def actors(cluster, monkeypatch, tmp_path):
-    """Returns the actors of a run, of which nothing is started yet."""
+    """Returns the actors of a run that has not started any actor yet."""
     monkeypatch.setattr(WorkOrder, "of", lambda run, share, grace: SimpleNamespace(share=share))
     recipe = SimpleNamespace(model=SimpleNamespace(device="auto"))
     notes = team.TeamNotes(SimpleNamespace(folder=SimpleNamespace(private=tmp_path), recipe=recipe))

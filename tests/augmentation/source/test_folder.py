@@ -300,7 +300,7 @@ def leaf(name: str) -> str:
 
 
 def compare_with_imagefolder(root: Path, cache: Path) -> bool:
-    """Returns whether imagefolder reads all photos with a label. If so, compares its rows with those of the package."""
+    """Returns whether imagefolder reads all photos with a label. If so, checks that the package reads the same rows."""
     imagefolder = load_dataset("imagefolder", data_dir=str(root), cache_dir=str(cache)).cast_column(
         "image", Image(decode=False)
     )

@@ -156,7 +156,7 @@ def test_the_description_names_the_layout():
 
 
 def test_rows_of_a_split_are_sorted_by_the_rank_of_the_folder_name_and_then_by_path():
-    """A folder named like the split comes first. Names that begin with it follow, then names that end with it."""
+    """The folder `train` comes first. Folders whose names begin with `train` follow, then names that end with it."""
     layout = folder_layout(["train/b/1.jpg", "train/a/2.jpg", "train/a/10.jpg", "a-train/a/1.jpg", "train-2/a/1.jpg"])
     assert [row.path for row in layout.splits["train"]] == [
         "train/a/10.jpg", "train/a/2.jpg", "train/b/1.jpg", "train-2/a/1.jpg", "a-train/a/1.jpg",

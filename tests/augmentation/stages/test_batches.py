@@ -1,4 +1,4 @@
-"""Tests of device batches that need too much memory, with strategies that do not handle it themselves."""
+"""Tests of device batches that need too much memory, with strategies that do not handle this error themselves."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from diffcore_hf.core.errors import UserError
 
 @pytest.fixture
 def device():
-    """Returns a strategy, the function that computes a batch on a device of 3 images, and the sizes that were tried."""
+    """Returns a strategy, a function that computes a batch, and the tried sizes. The memory is enough for 3 images."""
     device = SimpleNamespace(strategy=SimpleNamespace(batch_size=8, strict=False), capacity=3, tried=[])
 
     def work(rows):
