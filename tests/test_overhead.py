@@ -205,7 +205,7 @@ def test_unknown_names_give_rows_with_a_reason_that_are_not_stored(tmp_path, cap
 
 
 def fake(cell: CellSettings) -> dict:
-    """Returns a measurement of a cell without measuring."""
+    """Returns an invented result of a cell in the form of a measurement."""
     times = [] if cell.mixer_only else [1.0] * cell.repeats
     seconds = {"plain": times, "arm": times, "plain_load": times, "arm_load": times}
     parts = dict.fromkeys(("mixer", *PARTS), [0.1] * cell.repeats)
@@ -238,7 +238,7 @@ def test_the_cheapest_cells_are_measured_first_and_an_interrupted_run_continues(
 
 
 def test_memory_and_times_that_are_measured_one_after_the_other_are_kept(tmp_path):
-    """A mixer alone has no peak memory, a measurement of the memory has no times, and whole steps have both."""
+    """A cell of the mixer alone has no peak memory. A cell without repeats has no times. A cell of whole steps has both."""
     alone, memory = (CellSettings("mixup", "resnet50", 16, repeats=n, mixer_only=n > 0) for n in (3, 0))
     steps = CellSettings("mixup", "resnet50", 16, repeats=2)
     for cell, due in ((alone, memory), (memory, steps)):

@@ -116,7 +116,7 @@ def result(top1: float, validation: float, steps: int = 100) -> dict:
 
 
 def everything(better: dict[str, float]) -> Iterator[tuple[str, dict]]:
-    """Yields results of all cells. `better` maps an arm to a change of its top-1. Rate 0.001 has the best validation."""
+    """Yields results of all cells. `better` maps an arm to a change of top-1. Rate 0.001 has the best validation."""
     found: dict[str, dict] = {}
     for _ in range(2):  # the first pass measures the learning rates, and the second pass uses the chosen rates
         for cell in planned(found):

@@ -12,7 +12,7 @@ WATCHED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket
 
 
 class Audit:
-    """Recorder of audit events. A hook cannot be removed, so it is used in a process of its own.
+    """Recorder of audit events. An audit hook cannot be removed, so this class is used in a process of its own.
 
     Args:
         allowed: folders and files that may be opened at any time. The installed packages are always allowed.
@@ -23,7 +23,7 @@ class Audit:
         self.allowed = tuple(str(Path(path).resolve()) for path in (*installed, *allowed) if str(path))
         self.events: list[str] = []
         self.folder: str | None = None
-        """Folder of the present model; None: nothing is recorded."""
+        """Folder of the model that is loaded now. While it is None, no event is recorded."""
         sys.addaudithook(self._record)
 
     def start(self, folder: Path) -> None:

@@ -26,12 +26,12 @@ def cheap_runs() -> Iterator[None]:
         patch.setattr(pictures, "png_bytes", _remembered(pictures.png_bytes))
         histograms = pictures.histograms
         patch.setattr(histograms, "similarity_histogram", _remembered(histograms.similarity_histogram))
-        patch.setattr(os, "fsync", os.fstat)  # fstat raises for the same wrong descriptors
+        patch.setattr(os, "fsync", os.fstat)  # fstat raises for an invalid descriptor, as fsync does
         yield
 
 
 _DRAWN: dict[tuple[object, ...], bytes] = {}
-"""Encoded pictures by function and content of the arguments."""
+"""Encoded pictures by the function that drew them and the content of its arguments."""
 
 
 def _remembered(draw: Callable[..., bytes]) -> Callable[..., bytes]:

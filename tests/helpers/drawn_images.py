@@ -1,4 +1,4 @@
-"""Strategies without a model: each image is drawn from the columns that the strategy reads."""
+"""Strategies without a model: each image is noise that depends only on the columns that the strategy reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from diffcore_hf.generation.base import Samples, Strategy
 
 
 class Drawn(Strategy):
-    """Draws one of a few images for each seed and prompt, so that duplicates occur. It reads no real image."""
+    """Returns one of 1000 noise images for each seed and length of the prompt, so that duplicates occur."""
 
     uses_model = False
     reads = ("prompt", "negative_prompt", "seed")
@@ -24,13 +24,13 @@ class Drawn(Strategy):
 
 
 class Few(Drawn):
-    """Draws so few images that most are duplicates."""
+    """Has only six different noise images for each length of the prompt, so that most images are duplicates."""
 
     kinds = 6
 
 
 class OfImage(Drawn):
-    """Mixes a drawn image with the real image and with the index of the class."""
+    """Mixes a noise image with the real image, and adds a brightness that depends on the index of the class."""
 
     reads = ("source_image", "label", "prompt", "seed")
 
@@ -42,7 +42,7 @@ class OfImage(Drawn):
 
 
 class Prepared(Drawn):
-    """Draws images that depend on all references."""
+    """Returns noise images with a brightness that depends on all references."""
 
     def preparation(self):
         return {"kind": "ids"}

@@ -15,12 +15,12 @@ from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer, evaluat
 Step = Callable[[BatchContext], Tensor]
 """Function that returns the loss of a batch. The network is `context.model`, in training mode."""
 MakeBatch = Callable[[int, nn.Module], BatchContext]
-"""Function of the number of a step and the network that returns a batch."""
+"""Function that returns the batch of a step. Its arguments are the number of the step and the network."""
 STEPS = 50
 
 
 def mixer_loss(method: Mixer) -> Step:
-    """Return a function that computes the loss of a batch with a mixer, as the training loop does."""
+    """Return a function that mixes a batch and computes its loss, as the training loop does."""
 
     def step(context: BatchContext) -> Tensor:
         with evaluation_mode(context.model) if method.uses_network else nullcontext():
@@ -39,7 +39,7 @@ def forward_pass(mixed: Mixed, network: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def noise_batch(count: int) -> MakeBatch:
-    """Return a function that makes the batch of a step with this number of images of noise."""
+    """Return a function that makes the batch of a step. The batch has `count` images of noise."""
     return lambda step, network: batch(count, seed=step, step=step, model=network)
 
 

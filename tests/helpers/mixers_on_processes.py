@@ -1,7 +1,8 @@
 """Trains two steps with every mixer in each process of `torchrun`, and writes what each process mixed.
 
-Arguments: folder of the data, and folder of the results. Process r writes `<r>.json`: name of a mixer and its `per` ->
-rows, partners and draws of each step, and hashes of the network and the mixer after the last step.
+Arguments: folder of the data, and folder of the results. Process r writes `<r>.json`. Its keys are the name of a mixer
+and a value of `per`. Each value has the rows, partners and draws of each step, and hashes of the network and the mixer
+after the last step.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def _hash(module: nn.Module, *, buffers: bool) -> str:
 
 
 def main(data: str, output: str) -> None:
-    """Record every mixer in this process."""
+    """Train with every mixer in this process, and write the recorded rows, partners, draws and hashes."""
     torch.set_num_threads(1)
     results = {
         f"{name} {per}": recorded(name, per, Path(data), Path(output)) for name in MIXERS for per in ("image", "batch")

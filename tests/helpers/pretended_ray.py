@@ -1,4 +1,4 @@
-"""A module with the functions of Ray that the package uses. Actors run in no process: tests decide what they return."""
+"""Stand-ins for the modules of Ray that the package uses. No actor runs: a test sets the result of each call."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Actor:
 
 
 class Cluster:
-    """The nodes of a pretended cluster, and everything that was started on them."""
+    """Stand-in for a cluster: its nodes, and the actors that were started on them."""
 
     def __init__(self, **cpus):
         self.cpus, self.actors, self.sent = dict(cpus), [], []
@@ -47,11 +47,11 @@ class Cluster:
         return [{"NodeID": name, "Alive": True, "Resources": {"CPU": cpus}} for name, cpus in self.cpus.items()]
 
     def running(self):
-        """Returns the actors that were not ended, by node."""
+        """Returns the actors that the package did not kill, by node."""
         return {actor.node: actor for actor in self.actors if not actor.is_killed}
 
     def modules(self):
-        """Returns the modules by their name."""
+        """Returns the stand-ins for modules of Ray: name of the module -> module."""
         ray = ModuleType("ray")
         ray.exceptions = SimpleNamespace(
             RayError=RayError, RayTaskError=RayTaskError, ActorUnschedulableError=ActorUnschedulableError

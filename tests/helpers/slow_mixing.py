@@ -53,7 +53,7 @@ def network() -> SmallNetwork:
 
 
 def small_batch(step: int, model: nn.Module | None = None) -> BatchContext:
-    """Return the batch of a step: five images of noise, whose keys have the epoch `step`."""
+    """Return the batch of a step: five images of noise. The key of each image has the number of the step as its epoch."""
     context = batch(5, seed=step, step=step, model=model)
     keys = [key._replace(epoch=step) for key in context.keys]
     shift = context.images.roll((step, step), (2, 3))[..., :SMALL, :SMALL].contiguous()
@@ -61,7 +61,7 @@ def small_batch(step: int, model: nn.Module | None = None) -> BatchContext:
 
 
 def draws_of(context: BatchContext) -> list[tuple[int, np.random.Generator]]:
-    """Return the index of the partner of each image, and the generator of the image after two draws (`per: image`)."""
+    """Return for each image the index of its partner, and its random generator after two draws (`per: image`)."""
     streams = [seeding.generator("mixer", context.seed, *key) for key in context.keys]
     positions = [stream.random() for stream in streams]
     for stream in streams:
@@ -74,7 +74,7 @@ def draws_of(context: BatchContext) -> list[tuple[int, np.random.Generator]]:
 
 
 def batch_draws_of(context: BatchContext) -> list[tuple[int, np.random.Generator]]:
-    """Return the index of the partner of each image, and its generator after two draws (`per: batch`).
+    """Return for each image the index of its partner, and a random generator after the draws (`per: batch`).
 
     All generators give the same numbers, because all images share one draw.
     """
@@ -85,11 +85,11 @@ def batch_draws_of(context: BatchContext) -> list[tuple[int, np.random.Generator
 
 
 DRAWS = {"image": draws_of, "batch": batch_draws_of}
-"""Value of `per` -> function that returns partners and generators."""
+"""Value of `per` -> function that returns the partner and the random generator of each image."""
 
 
 def label(context: BatchContext, own: int, partner: int, share: float) -> Tensor:
-    """Return the label of a mix: `share` of the class of `own`, and the rest of the class of `partner`."""
+    """Return the label of a mix: the class of image `own` gets `share`, and the class of image `partner` gets the rest."""
     row = torch.zeros(CLASSES)
     row[context.targets[own]] += share
     row[context.targets[partner]] += 1 - share

@@ -1,4 +1,4 @@
-"""The training program, which writes a checkpoint with each record of its log."""
+"""Runs the training program so that it writes a checkpoint with each record of its log."""
 
 import sys
 

@@ -23,7 +23,7 @@ POLICY = {"name": "rank", "by": "class_mean", "floor": "off"}
 """A policy that rejects some images of the strategy below, so that there are several rounds."""
 
 SECONDS = float(os.environ.get("NOISE_SECONDS", "0"))
-"""Time of an image. It is not an option of the strategy, so that it changes no digest."""
+"""Seconds that the strategy waits for each image. It is no option of the strategy, so that it changes no digest."""
 
 
 class Noise(Strategy):

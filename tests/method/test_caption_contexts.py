@@ -1,4 +1,4 @@
-"""Contexts from captions: the words of the classes and what describes the object are removed."""
+"""Tests of contexts from captions: words of the class names and the description of the object are removed."""
 
 import pytest
 from hostile_names import hostile_names

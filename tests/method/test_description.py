@@ -103,7 +103,7 @@ def test_the_number_of_compared_pairs_is_bounded_for_every_shape(monkeypatch):
 
 
 def exact(monkeypatch, real, kept):
-    """Removes the bound of the number of pairs, and returns the images."""
+    """Raises the bound of the number of pairs so far that all pairs are compared, and returns the embeddings."""
     monkeypatch.setattr(module, "MOST_PAIRS", 1_000_000)
     return real, kept
 

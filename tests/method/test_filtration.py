@@ -268,7 +268,7 @@ def test_decisions_of_random_facts_are_consistent(case):
         assert decisions.counterpart[unit] == (own_attempts[kept][1] if kept < len(words) else -1)
     assert [bool(word) for word in decisions.reason] == decisions.decided.tolist()
 
-    # A check of the recipe makes the checker test every attempt, and not each combination of facts once.
+    # Without a check of the recipe, each combination of facts is tested once. With such a check, every attempt is tested.
     tested = (*checks.CHECKS, NEVER)
     each = decide(units, facts(*rows), FIXED, max_attempts=3, review=review, checks=tested)
     assert each.reason.tolist() == decisions.reason.tolist()

@@ -1,4 +1,4 @@
-"""Tests of the rules of the lint: words in another form, text that is cut, unreadable text, equal prompts, meanings."""
+"""Tests of the rules of the lint: plurals, text that is cut, unreadable text, equal prompts, and ambiguous labels."""
 
 import re
 

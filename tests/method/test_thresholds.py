@@ -1,4 +1,4 @@
-"""Tests of Eq. 5: the closed form, the sum of shards, sampled pairs, and left-out similarities."""
+"""Tests of Eq. 5: the closed form, the sum over shards, sampled pairs, and similarities to the other images."""
 
 import warnings
 from itertools import combinations

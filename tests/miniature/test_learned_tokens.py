@@ -1,4 +1,4 @@
-"""Strategy learned_tokens with the real small models: a token draws its species, and a random token does not."""
+"""Tests of learned_tokens with the real small models: images of a learned token show its species."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_a_learned_token_draws_its_species_and_a_random_token_does_not(tmp_path)
         for label, species in enumerate(SPECIES)
         for number in range(16)
     ]
-    # The first value is the word bird, so the token learns the species from the images alone.
+    # The training starts from the embedding of the word bird, so the species is learned from the images alone.
     tokens = learn_tokens(
         TextToImage(config),
         references,
@@ -59,7 +59,7 @@ def test_a_learned_token_draws_its_species_and_a_random_token_does_not(tmp_path)
         shown, _ = oracle.classify(pictures)
         return np.mean(shown == np.repeat([species.id for species in SPECIES], IMAGES))
 
-    # Measured: 18 of 18 by the name, 17 of 18 by the token.
+    # Measured: 18 of 18 images show the species if the prompt has its name, and 17 of 18 if it has the learned token.
     by_token = right(tokens.words)
     assert by_token >= right([species.name for species in SPECIES]) / 2
     assert right(["<r0>", "<r1>", "<r2>"]) < by_token / 2

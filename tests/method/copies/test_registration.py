@@ -13,7 +13,7 @@ from diffcore_hf.method.copies.windows import WHOLE, rounded_aspect, shapes_of, 
 
 @cache
 def _pixels(seed: int, side: int = 256) -> np.ndarray:
-    """Return a smooth random picture with edges, (side, side, 3) uint8."""
+    """Return a picture of discs with random places and colours on black, (side, side, 3) uint8."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:side, 0:side] / side
     picture = np.zeros((side, side, 3))
@@ -25,7 +25,7 @@ def _pixels(seed: int, side: int = 256) -> np.ndarray:
 
 
 def _print(pixels: np.ndarray) -> Print:
-    """Return the print of a square picture, scaled by averages of its nearest pixels."""
+    """Return the print of a square picture. Each pixel of the print is the mean of 4 x 4 sampled pixels."""
     side = len(pixels)
     at = (np.arange(4 * SIDE) + 0.5) * side / (4 * SIDE)
     fine = pixels[at.astype(int)][:, at.astype(int)].astype(np.float64)

@@ -147,7 +147,7 @@ def test_a_dataset_without_originals_may_be_public_and_its_originals_can_be_adde
     assert not hub.repositories
     assert client(steps.push, without_originals, repo, "v1.0.0", public=True)["private"] is False
     sheets = [(folder / "assets" / "contact_sheet.png").read_bytes() for folder in (without_originals, finished)]
-    assert sheets[0] != sheets[1]  # the second sheet has no real image
+    assert sheets[0] != sheets[1]  # the first sheet has no real images
     back = client(steps.joined, repo, str(folder_of_photos), "v1.0.0")
     assert back["train"] == [row["image"] for row in client(steps.rows, str(finished))["train"]]
 

@@ -14,7 +14,7 @@ def test_a_request_without_a_timeout_gets_the_default_timeout(asked, timeout):
         client = get_session()
         request = client.build_request("GET", "http://127.0.0.1/", timeout=asked)
         for hook in client.event_hooks["request"]:
-            if hook is timeouts._set_timeout:  # another hook refuses requests offline
+            if hook is timeouts._set_timeout:  # another hook of the client raises in offline mode
                 hook(request)
         return request.extensions["timeout"]["read"]
 

@@ -141,7 +141,7 @@ def test_each_decision_has_a_label_and_a_colour(reason, label, colour):
 
 
 def test_the_label_of_an_added_check_is_shown():
-    """The label is found if the labels of the run are given. Otherwise the reason is shown."""
+    """If the labels include the added check, its label is shown. Otherwise the label has only the reason."""
     blank = Check("blank", "the image has a single colour", "a blank image", lambda candidate: False)
     assert decision_label("blank", labels((*CHECKS, blank))) == ("✗ rejected: a blank image", REJECTED)
     assert decision_label("blank", labels()) == ("✗ rejected: blank", REJECTED)

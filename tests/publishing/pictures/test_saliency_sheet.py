@@ -24,7 +24,7 @@ def test_values_above_the_highest_have_one_colour_and_zeros_have_none():
     pixels = np.full((10, 10, 3), 100, np.uint8)
     values = np.zeros((10, 10), np.float32)
     assert np.ptp(heat(pixels, values)) == 0
-    values[0, :2] = [1, 2]  # the mean is 0.03, so both are far above the highest value
+    values[0, :2] = [1, 2]  # the mean is 0.03, so both are more than HIGHEST times the mean
     colours = heat(pixels, values)
     assert values[0, 0] / values.mean() > HIGHEST
     assert np.array_equal(colours[0, 0], colours[0, 1])

@@ -15,7 +15,8 @@ from train_batches import batches_of
 def test_samples_from_the_cache_have_the_same_pixels(train_recipe, mix):
     recipe = train_recipe(mix=mix)
     base, cached = batches_of(recipe), batches_of(train_recipe(mix=mix, cache="memory"), workers=2)
-    if mix.get("partner"):  # the frame of a partner from a pool differs: without a cache it is the frame of the row
+    # A partner from a pool is resized to the frame of the row without a cache, and to its own frame with a cache.
+    if mix.get("partner"):
         assert (base[0].float() - cached[0].float()).abs().mean() < 6
     else:
         assert torch.equal(base[0], cached[0])

@@ -49,7 +49,7 @@ def test_the_label_of_a_mix_follows_the_shares_of_the_pixels(share, expected):
 
 
 def with_targets(rows, shift=1):
-    """Returns rows whose counterparts show the next class with weight 0.837. Every third one shows its own class."""
+    """Returns rows whose counterparts show the next class with weight 0.837. Every third shows the class of its row."""
     kept = [status == "kept" and index % 3 > 0 for index, status in enumerate(rows["status"])]
     labels = rows["label"][:]
     targets = [(label + shift) % CLASSES if flag else None for label, flag in zip(labels, kept, strict=True)]
@@ -90,7 +90,7 @@ def soft_folder(tmp_path_factory):
 
 @pytest.fixture
 def epoch(soft_folder, train_recipe):
-    """Returns a function that returns the batch of a whole epoch and the data, for keys of section `mix`."""
+    """Returns a function of keys of section `mix`. It returns all samples of an epoch as one batch, and the data."""
 
     def epoch(number=0, with_pairs=False, **mix):
         recipe = train_recipe(data={"path": str(soft_folder)}, mix=mix)

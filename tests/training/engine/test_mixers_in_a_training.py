@@ -18,7 +18,7 @@ KEYS_OF = {
     "transmix": {"model": {"name": "test_vit", "pretrained": False}, "transform": {"size": 64}},
     "attentive_cutmix": {"mix": {"mode": "off"}},
 }
-"""Keys of the recipe for mixers that cannot use the network of the fixture, or not its generated images."""
+"""Keys of the recipe for mixers that cannot use the network or the generated images of the fixture."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def training(train_recipe, tmp_path):
 
 @pytest.fixture
 def contexts(monkeypatch):
-    """Return a function for the contexts that a recording mixer received."""
+    """Return a function that returns the contexts that a recording mixer received."""
     monkeypatch.setattr(own_mixers, "CALLS", [])
     return lambda: own_mixers.CALLS
 

@@ -26,7 +26,7 @@ HELPERS = str(Path(own_mixers.__file__).parent)
 
 
 def launch(processes, arguments, *, program=("-m", "diffcore_hf.training"), seconds=200, **environment):
-    """Run `torchrun` on this machine, and check that it succeeds; accelerate reads its environment."""
+    """Run a program with `torchrun`, whose environment variables accelerate reads, and check that it succeeds."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -65,7 +65,7 @@ def accelerated(processes, arguments):
 
 @pytest.fixture(scope="module")
 def train_on(folder, tmp_path_factory):
-    """Return a function that trains a model on one or two processes, once, and returns the folder of the training."""
+    """Return a function that returns the folder of a training on one or two processes. It runs each training once."""
     root = tmp_path_factory.mktemp("processes")
 
     def train(model, processes):
