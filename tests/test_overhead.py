@@ -238,7 +238,7 @@ def test_the_cheapest_cells_are_measured_first_and_an_interrupted_run_continues(
 
 
 def test_memory_and_times_that_are_measured_one_after_the_other_are_kept(tmp_path):
-    """A cell of the mixer alone has no peak memory. A cell without repeats has no times. A cell of whole steps has both."""
+    """A cell of the mixer alone has no peak memory, and a cell without repeats has no times. Whole steps have both."""
     alone, memory = (CellSettings("mixup", "resnet50", 16, repeats=n, mixer_only=n > 0) for n in (3, 0))
     steps = CellSettings("mixup", "resnet50", 16, repeats=2)
     for cell, due in ((alone, memory), (memory, steps)):

@@ -18,7 +18,7 @@ def openssl(folder: Path, *words: str) -> None:
 
 
 def write_chain(folder: Path) -> None:
-    """Writes key.pem and chain.pem, which has the certificate of the key, then the certificate of the issuer (ca.pem)."""
+    """Writes key.pem and chain.pem, which has the certificate of the key and then that of the issuer (ca.pem)."""
     (folder / "extensions").write_text(_EXTENSIONS)
     for name in ("ca-key.pem", "key.pem"):
         openssl(folder, "genpkey", *CURVE, "-out", name)

@@ -9,7 +9,7 @@ from diffcore_hf.generation.base import Samples, Strategy
 
 
 class Drawn(Strategy):
-    """Returns one of 1000 noise images for each seed and length of the prompt, so that duplicates occur."""
+    """Returns noise for the seed modulo 1000 and the length of the prompt, so that duplicates occur."""
 
     uses_model = False
     reads = ("prompt", "negative_prompt", "seed")
@@ -24,7 +24,7 @@ class Drawn(Strategy):
 
 
 class Few(Drawn):
-    """Has only six different noise images for each length of the prompt, so that most images are duplicates."""
+    """Returns noise for the seed modulo 6 and the length of the prompt, so that most images are duplicates."""
 
     kinds = 6
 

@@ -39,7 +39,7 @@ def outside_files(folder: Path) -> dict[str, Path]:
 
 
 def hostile_paths(folder: Path) -> dict[str, str]:
-    """Return kind of file -> path. A cell of a dataset in `folder` can name this path, but no file may be read there."""
+    """Return kind of file -> path. If a cell of a dataset in `folder` names this path, no file may be read."""
     outside = outside_files(folder.parent / "outside")
     if not (folder.parent / "fifo.png").exists():
         os.mkfifo(folder.parent / "fifo.png")

@@ -53,7 +53,7 @@ def network() -> SmallNetwork:
 
 
 def small_batch(step: int, model: nn.Module | None = None) -> BatchContext:
-    """Return the batch of a step: five images of noise. The key of each image has the number of the step as its epoch."""
+    """Return the batch of a step: five images of noise. The epoch in their keys is the number of the step."""
     context = batch(5, seed=step, step=step, model=model)
     keys = [key._replace(epoch=step) for key in context.keys]
     shift = context.images.roll((step, step), (2, 3))[..., :SMALL, :SMALL].contiguous()
@@ -89,7 +89,7 @@ DRAWS = {"image": draws_of, "batch": batch_draws_of}
 
 
 def label(context: BatchContext, own: int, partner: int, share: float) -> Tensor:
-    """Return the label of a mix: the class of image `own` gets `share`, and the class of image `partner` gets the rest."""
+    """Return the label of a mix: the class of image `own` has weight `share`, and that of `partner` has the rest."""
     row = torch.zeros(CLASSES)
     row[context.targets[own]] += share
     row[context.targets[partner]] += 1 - share

@@ -268,7 +268,7 @@ def test_decisions_of_random_facts_are_consistent(case):
         assert decisions.counterpart[unit] == (own_attempts[kept][1] if kept < len(words) else -1)
     assert [bool(word) for word in decisions.reason] == decisions.decided.tolist()
 
-    # Without a check of the recipe, each combination of facts is tested once. With such a check, every attempt is tested.
+    # Built-in checks are tested once for each combination of facts. With another check, every attempt is tested.
     tested = (*checks.CHECKS, NEVER)
     each = decide(units, facts(*rows), FIXED, max_attempts=3, review=review, checks=tested)
     assert each.reason.tolist() == decisions.reason.tolist()

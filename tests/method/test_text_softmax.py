@@ -59,10 +59,8 @@ def test_the_share_of_rejected_real_images_is_counted():
     real = ((1, 0), (0, 1), (0, 1), (1, 0.5))
     fitted = fit(POLICY, references(real, (0, 0, 1, 1)), 0)
     assert fitted.rejected_real().tolist() == [0.5, 0.5]
-    assert fitted.separation().weak.tolist() == [
-        True,
-        True,
-    ]  # each class accepts half of the real images of the other class
+    # Each class accepts half of the real images of the other class.
+    assert fitted.separation().weak.tolist() == [True, True]
     assert not fit(POLICY, references(), 0).separation().weak.any()
 
 

@@ -112,7 +112,7 @@ def test_negative_prompts_are_checked_against_gamma(gamma, negatives, error, pip
 
 
 def test_a_missing_negative_prompt_is_the_unconditional_branch_of_the_family(pipelines):
-    """Without a prompt, SDXL was trained with zeros and the other families with the empty text. The pipelines do the same."""
+    """Without a prompt, SDXL was trained with zeros and other families with the empty text. The pipelines do so too."""
     for name, folder in pipelines.items():
         model = TextToImage(ModelConfig(path=str(folder), steps=1, gamma=GAMMA, size=16))
         sampled = model.sample(["a bird"], [None], [3]).images

@@ -91,9 +91,8 @@ def test_a_higher_strength_starts_from_less_of_the_image_and_strength_1_keeps_a_
         shares.append(float(pipe.scheduler.alphas_cumprod[steps[0].t].sqrt()))
         starts.append(steps[0].latents.flatten())
     assert shares == sorted(shares, reverse=True)
-    assert (
-        0.01 < shares[-1] < 0.2
-    )  # the start has a small share of the image also at strength 1, unlike in text_to_image
+    # Unlike in text_to_image, the start has a small share of the image even at strength 1.
+    assert 0.01 < shares[-1] < 0.2
     likeness = [float(torch.cosine_similarity(start, starts[-1], 0)) for start in starts]
     assert likeness == sorted(likeness)
 

@@ -25,7 +25,7 @@ WORDS, MINE, OLD = "From the web.\n", "From here.\n", "Old.\n"
 
 
 def pushed(*edits):
-    """Return the card on the Hub after edits. An edit is a local card that is pushed, or a function of the card there."""
+    """Return the card on the Hub after edits. An edit is a local card to push, or a function of the Hub card."""
     card_on_hub = None
     for edit in edits:
         card_on_hub = edit(card_on_hub) if callable(edit) else with_edits(edit, card_on_hub)
@@ -108,9 +108,7 @@ def test_metadata_changed_on_both_sides_and_invalid_metadata_are_refused():
 def test_dates_in_metadata_are_compared_and_an_invalid_record_is_ignored():
     assert header(pushed(card(date="2024-01-01"), card(date="2024-01-01")))["date"] == "2024-01-01"
     dated = card().replace("license: unknown\n", "license: unknown\ndate: 2024-01-01\n")
-    assert (
-        pushed(dated, dated, dated).count("2024-01-01") == 2
-    )  # once in the metadata and once in the record of the push
+    assert pushed(dated, dated, dated).count("2024-01-01") == 2  # once in the metadata, once in the record
     assert "Yours" in with_edits(card(), card() + '\n<!-- from here: {"sections": [], "metadata": 3} -->\n')
 
 

@@ -16,7 +16,7 @@ CONTENTS = {
     "noise.bin": lambda: secrets.token_bytes(1_000_000),
     "text.bin": lambda: b"".join(b"%032x of %d\n" % (n, secrets.randbelow(99)) for n in range(20_000)) + b"\0",
     "floats.bin": lambda: np.random.default_rng().normal(size=250_001).astype(np.float32).tobytes(),
-    "again.bin": lambda: secrets.token_bytes(200_000) * 4,  # the file has a chunk several times
+    "again.bin": lambda: secrets.token_bytes(200_000) * 4,  # several terms of this file have the same chunks
     "small.bin": lambda: secrets.token_bytes(3) + b"\0",
 }
 SCHEMES = {"noise.bin": STORED, "text.bin": LZ4, "floats.bin": GROUPED_LZ4}

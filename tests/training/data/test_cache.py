@@ -15,7 +15,7 @@ from train_batches import batches_of
 def test_samples_from_the_cache_have_the_same_pixels(train_recipe, mix):
     recipe = train_recipe(mix=mix)
     base, cached = batches_of(recipe), batches_of(train_recipe(mix=mix, cache="memory"), workers=2)
-    # A partner from a pool is resized to the frame of the row without a cache, and to its own frame with a cache.
+    # With a cache, a partner from a pool is resized twice: to its own frame, and then to the frame of the row.
     if mix.get("partner"):
         assert (base[0].float() - cached[0].float()).abs().mean() < 6
     else:
