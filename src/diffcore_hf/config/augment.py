@@ -49,15 +49,15 @@ class SourceConfig:
     follow_links: Literal["inside", "outside"] = free(
         "inside",
         help=(
-            "Links in a local folder that are read. inside: links to files inside the folder. outside: also links that "
-            "lead out of it. Use outside only for a folder that you made."
+            "Which links in a local folder are read. inside: links to files inside the folder. outside: also links "
+            "that lead out of it. Use outside only for a folder that you made."
         ),
     )
     root: str | None = free(
         None,
         help=(
-            "Folder with the image files that a dataset in memory, or a data file such as Parquet in a local folder, "
-            "names. null: only images stored in the dataset or below source.path are read."
+            "Folder of the image files whose paths are in a dataset in memory, or in a data file (such as Parquet) of "
+            "a local folder. null: only images stored in the dataset or below source.path are read."
         ),
     )
     grey_range: Literal["dtype", "data"] = attempt(
@@ -136,7 +136,7 @@ class AdapterConfig:
     """A LoRA adapter on top of the model."""
 
     path: str = attempt(help="Repo id, folder or safetensors file.")
-    weight_name: str | None = attempt(None, help="File inside `path`, if there are several.")
+    weight_name: str | None = attempt(None, help="Name of the weight file, if `path` has several.")
     revision: str | None = attempt(None, help="Branch, tag or commit of a repo id.")
     scale: float = attempt(1.0, help="Weight of the adapter; 1.0 is its full effect.")
 
@@ -188,8 +188,8 @@ class ModelConfig:
     guidance: Literal["eq4", "native"] = attempt(
         "eq4",
         help=(
-            "eq4: guidance of Eq. 4, for the model families that support it. native: for any other family, with gamma "
-            "as its guidance_scale."
+            "eq4: guidance of Eq. 4, for the model families that support it. native: the guidance of the pipeline "
+            "itself, for any other family; gamma is passed as its guidance_scale."
         ),
     )
     size: int | None = attempt(None, help="Side of the generated square image in pixels. null: the size of the model.")
@@ -263,7 +263,7 @@ class FilterConfig:
 
 @dataclass(frozen=True)
 class SelectConfig:
-    """The rows that get counterparts, and how many each gets. `fraction` and `limit` then take the first ones."""
+    """The rows that get counterparts, and how many each gets. `fraction` then takes the first of these rows."""
 
     classes: tuple[str, ...] | None = decision(
         None, help="Classes whose rows get counterparts, by their names in the source or in prompts. null: all classes."
@@ -289,7 +289,7 @@ class ColumnsConfig:
     """Names of the added columns."""
 
     prefix: str = free(
-        "", help="Prefix of the name of every added column. Use it if the source already has such a column."
+        "", help="Prefix of the name of every added column. Use it if the source has a column of this name."
     )
 
 

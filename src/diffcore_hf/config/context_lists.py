@@ -51,7 +51,7 @@ def with_listed_contexts(recipe: Recipe) -> Recipe:
 
 
 def _control(text: str) -> str:
-    """Return the first control character of a text, tabs excepted, or half of a character; "" if there is none."""
+    """Return the first control character except a tab, or the first unpaired surrogate; "" if there is neither."""
     controls = (each for each in text if unicodedata.category(each) in ("Cc", "Cs") and each != "\t")
     return next(controls, "")
 

@@ -1,6 +1,6 @@
 """The two digests of a recipe, and the differences between two recipes.
 
-Owns the choice of the fields that each digest covers, and the canonical bytes that are hashed. Before that, the caller
+Owns the choice of the fields that each digest covers, and the canonical bytes that are hashed. The caller first
 replaces `auto` and null, and determines the identities (commits, hashes of local folders).
 """
 
@@ -41,8 +41,9 @@ def canonical(values: Any) -> bytes:
 def attempt_digest(resolved: Recipe, identities: Mapping[str, Any], stage_versions: Mapping[str, str]) -> str:
     """Return 32 hex digits over all fields that change the content of every attempt.
 
-    It does not cover what every fact records and a run compares for each fact: the rows of the source, its commit, and
-    the names of classes. A Hub source is covered by its repository, a local source by the names of its columns alone.
+    It does not cover the rows of the source, its commit, and the names of classes, because every fact records them and
+    a run compares them for each fact. For a Hub source, it covers the repository. For a local source, it covers only
+    the names of the columns.
 
     Args:
         resolved: a recipe in which the run has replaced `auto` and null.
@@ -85,7 +86,7 @@ def digests_of_fields(
 
 
 def _of_scope(fields: dict[str, Any], wanted: str, path: str) -> dict[str, Any]:
-    """Return the fields of one scope. A section without such a field is left out. Identities have no scope."""
+    """Return the fields of one scope. A section without such a field is left out. Identities are always kept."""
     kept: dict[str, Any] = {}
     for name, value in fields.items():
         key = f"{path}{name}"
@@ -102,7 +103,7 @@ def fields_with_identities(
 ) -> dict[str, Any]:
     """Return the fields of some scopes, with identities instead of paths and revisions.
 
-    Without scope `decision` these are the fields of the attempt digest: see `attempt_digest` for what they leave out.
+    Without scope `decision`, these are the fields of the attempt digest. `attempt_digest` lists what they leave out.
 
     Raises:
         ValueError: an identity is missing.
@@ -177,7 +178,7 @@ def _replace_captions(prompts: dict[str, Any], identities: Mapping[str, Any]) ->
 def _without_defaults(strategy: Mapping[str, Any]) -> dict[str, Any]:
     """Return section `strategy` without the defaults of keys that did not exist when earlier digests were computed.
 
-    The section of the default strategy is empty, because the section did not exist either.
+    The result is empty for the default strategy, because earlier recipes had no section `strategy`.
     """
     defaults: dict[str, Any] = {"targets": (None, "own"), "gamma_label": (1.0,)}
     values = {name: value for name, value in strategy.items() if value not in defaults.get(name, ())}

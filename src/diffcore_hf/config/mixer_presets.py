@@ -116,7 +116,7 @@ PRESETS: Mapping[str, Mapping[str, MixerPreset]] = {
         for mixer in ("automix", "samix")
     },
 }
-"""Mixer -> dataset -> values. A pair is missing if no source with its values is known, such as for SmoothMix."""
+"""Mixer -> dataset -> values. SmoothMix and some pairs are missing, because no source of their values is known."""
 
 
 def check_preset(config: MixerConfig) -> None:

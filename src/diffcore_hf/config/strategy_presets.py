@@ -17,7 +17,7 @@ class StrategyPreset:
     method: str
     """Name of the method and its paper."""
     source: str
-    """Where the values come from, and which are our choice."""
+    """Each value with its source, as `value: source`; some values are our choice."""
     values: Mapping[str, Any]
     """Keys of a recipe, as a layer below the file and the flags."""
 
@@ -25,7 +25,7 @@ class StrategyPreset:
 STRATEGY_PRESETS: Mapping[str, StrategyPreset] = {
     "real-guidance": StrategyPreset(
         "Real-Guidance (He et al. 2023, arXiv:2210.07574)",
-        "strength: 15 of 100 steps for 16 images a class in the paper, and 0.15 in SaSPA's Stable Diffusion version; "
+        "strength 0.15: the paper (15 of 100 steps, for 16 images a class) and SaSPA's Stable Diffusion version; "
         "guidance 3 (gamma 2), the prompt without a context, no negative prompt and the filter: the paper; 50 steps: "
         "the default of Stable Diffusion in diffusers",
         {
@@ -110,7 +110,7 @@ def preset_values() -> dict[str, dict[str, Any]]:
 def method_of(recipe: Mapping[str, Any]) -> StrategyPreset | None:
     """Return the preset whose strategy, prompts and guidance a recorded recipe has; None if there is none.
 
-    The numbers of steps and pixels and the policy may be others.
+    The number of steps, the size in pixels and the policy may differ from the preset.
 
     Args:
         recipe: a recipe as plain values.

@@ -106,7 +106,7 @@ class MixConfig:
 
 @dataclass(frozen=True)
 class TransformConfig:
-    """Geometry and classical augmentation. The real and the generated image of a row get the same."""
+    """Geometry and classical augmentation, which are the same for the real and the generated image of a row."""
 
     preset: str = option(
         "finetune_224",
@@ -275,7 +275,7 @@ class TrainRecipe:
     )
     push: str | None = option(
         None,
-        help="Hub id for the trained model. If there are several, the first seed of the last arm is pushed.",
+        help="Hub id for the trained model. Of several models, the one of the last arm with the first seed is pushed.",
     )
     output: str | None = option(None, help="The output folder. Default: out/train/<last part of data.path>.")
     device: Literal["auto", "cpu"] = option("auto", help="auto: the device that accelerate selects.")

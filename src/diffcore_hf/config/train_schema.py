@@ -52,7 +52,7 @@ RULES: dict[str, Rule] = {
     "schedule.min_lr": _AT_LEAST_0,
     "epochs": _POSITIVE._replace(example="30"),
     "max_steps": _COUNT._replace(example="450"),
-    # The batches of a step are lists in memory, and the largest published batch sizes are about 32,768.
+    # The list of the samples of a step is in memory. The largest published batch sizes are about 32,768.
     "batch_size": Rule("an integer from 1 to 65536", lambda v: 1 <= v <= 65536, "32"),
     "accumulate": _COUNT,
     "clip": _POSITIVE,

@@ -41,7 +41,7 @@ UNIT_COLUMNS = {
     "prompt": "positive prompt",
     "negative_prompt": "negative prompt, or None",
     "seed": "seed of the attempt, 63 bits",
-    "strength": "strength in `strategy.options.strength`, or the unit's draw from a list of strengths; None without it",
+    "strength": "strength in `strategy.options.strength`, or the unit's draw from a list of strengths; None: not given",
     SOURCE_IMAGE: "the row's real image, a PIL image in RGB at full size",
     CLASS_IMAGE: "another real image of the class that the image has to show, drawn for the unit",
     CONTROL_IMAGE: "the row's image in the column `strategy.options.control_column`",
@@ -96,7 +96,7 @@ class Strategy(ABC):
 
     targets: ClassVar[Literal["own", "other", "any"]] = "own"
     """The class that an image has to show if `strategy.targets` is null: the class of its row, or a class that is drawn
-    for each unit. The prompts name this class, and the filter compares the image with its real images."""
+    for each unit. The prompts name this class, and the filter compares the image with real images of this class."""
 
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Values of the options that a recipe leaves out. The run adds them to the recipe, so that digests cover them."""
@@ -172,8 +172,8 @@ class Strategy(ABC):
         """Return the weights that the options name, in addition to the weights of section `model`.
 
         The run pins and hashes them as it does those of the model, before `check`. The options then have the commit as
-        the revision, and the digests have the identity in place of the path. Load them only from safetensors files, at
-        this revision.
+        the revision, and the digests have the identity in place of the path. Load the weights only from safetensors
+        files, at this revision.
         """
         return ()
 
@@ -285,7 +285,7 @@ def completed(config: StrategyConfig) -> StrategyConfig:
     """Return section `strategy` with the default options of the strategy, and with its targets in place of null.
 
     Raises:
-        UserError: a name or class that is not a strategy (strategy_class).
+        UserError: `strategy.name` does not name a strategy (see strategy_class).
     """
     strategy_type = strategy_class(config.name)
     defaults, optional = strategy_type.defaults, strategy_type.optional
@@ -295,10 +295,10 @@ def completed(config: StrategyConfig) -> StrategyConfig:
 
 
 def targets_of(config: StrategyConfig) -> Literal["own", "other", "any"]:
-    """Return the class that an image has to show: `strategy.targets`, or the value of the strategy if it is null.
+    """Return which class an image has to show: `strategy.targets`, or `targets` of the strategy if that is null.
 
     Raises:
-        UserError: a name or class that is not a strategy (strategy_class).
+        UserError: `strategy.name` does not name a strategy (see strategy_class).
     """
     return strategy_class(config.name).targets if config.targets is None else config.targets
 
@@ -307,7 +307,7 @@ def words_of(config: StrategyConfig, names: Sequence[str]) -> dict[str, str]:
     """Return the words with which prompts name classes (Strategy.words); {} for most strategies.
 
     Raises:
-        UserError: a name or class that is not a strategy (strategy_class).
+        UserError: `strategy.name` does not name a strategy (see strategy_class).
     """
     return strategy_class(config.name).words(names, config.options or {})
 
@@ -345,7 +345,7 @@ def make_strategy(
         batch_size: number of images in a device batch. None: the strategy chooses the number.
 
     Raises:
-        UserError: a name or class that is not a strategy (strategy_class).
+        UserError: `strategy.name` does not name a strategy (see strategy_class).
     """
     strategy_type = strategy_class(strategy.name)
     return strategy_type(config, strict=strict, batch_size=batch_size, options=strategy.options)

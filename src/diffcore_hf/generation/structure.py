@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from diffcore_hf.models.structure import Structure
 
 LARGEST_GRADIENT = 2040
-"""Largest gradient of an image: the sum of two Sobel derivatives of 8 bits."""
+"""Largest gradient of an 8-bit image: the sum of two Sobel derivatives."""
 FILES_OF_CONTROLNET = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
@@ -47,8 +47,8 @@ class StructureStrategy(PipelineStrategy):
         controlnet_revision: branch, tag or commit of a Hub id. The commit is recorded.
         control_column: image column of the source with the control images, such as depth maps. null: the Canny edges of
             the row's image.
-        low: lower bound of the gradient of an edge.
-        high: upper bound of the gradient. Each edge has a gradient above it.
+        low: every pixel of an edge has a gradient above this value.
+        high: at least one pixel of each edge has a gradient above this value. It is at least `low`.
         scale: factor of the output of the ControlNet. With 0 the ControlNet has no effect.
         fit: how a real image becomes square. crop: the centre. stretch: the whole image.
         ip_adapter: Hub id or folder of an IP-Adapter. Another real image of the class then guides the appearance.

@@ -26,8 +26,8 @@ def canny(pixels: Pixels, low: int, high: int) -> Bools:
 
     Args:
         pixels: (H, W, 3) uint8.
-        low: lower bound of the gradient, in [0, 2040].
-        high: upper bound of the gradient, at least `low`.
+        low: gradient that every pixel of an edge exceeds, in [0, 2040].
+        high: gradient that at least one pixel of each edge exceeds; at least `low`.
 
     Returns:
         (H, W) bool.

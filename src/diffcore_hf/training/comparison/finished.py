@@ -76,7 +76,7 @@ def finished_trainings(
         if not recipe_file.is_file():
             raise UserError(f"{recipe_file} does not exist. Run the same training again to write it")
         recipe = read_recipe_file(recipe_file)
-        # The recipe of an arm is written for publication. The recipe of the folder has the paths of this machine.
+        # The recipe of an arm has no paths of this machine, so `data` is read from the recipe of the folder.
         recipes[arm] = build(TRAIN_SCHEMA, {**recipe, "data": given["data"]}, changes or {})
     return FinishedTrainings(folder, recipes, tuple(comparison["seeds"]))
 

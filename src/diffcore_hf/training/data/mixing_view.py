@@ -33,8 +33,8 @@ def mixing_rows(
     images that it needs.
 
     Args:
-        rows: an augmented split. With N rows, of which K have a counterpart, the result has N + K rows; no image is
-            copied.
+        rows: an augmented split. With N rows, of which K have an image to mix with, the result has N + K rows. No
+            image is copied.
         partner: `own`: repeat the rows with a counterpart. `class`, `real_same_class`: repeat each row if the
             pool has an image of the same class. `own_copies`: repeat each row with an image in the pool. `any`: repeat
             each row.

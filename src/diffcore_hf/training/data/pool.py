@@ -71,7 +71,8 @@ class Pool:
         members: dict[Any, list[int]] = defaultdict(list)
         label_list = labels.tolist() if isinstance(labels, np.ndarray) else labels
         self.labels = read_image_labels(rows, np.array(label_list), classes)
-        """Labels of the images; None: each image shows the class of its row, and a partner has the class of its row."""
+        """Labels of the images. None: each image shows the class of its row, and each partner is of the class of the
+        row that it is mixed with."""
         if partner == "any" and self.labels is None:
             self.labels = ImageLabels.hard(np.array(label_list))
         self.partner = partner

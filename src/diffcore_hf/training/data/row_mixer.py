@@ -45,7 +45,7 @@ class Sample:
     """The row's generated image, cropped, flipped and augmented like `pixels`. None if the caller does not ask for it
     or the sample is mixed."""
     view: framing.View = framing.WHOLE
-    """The part of its image that the sample shows. If two images are mixed, the part of both."""
+    """The part of its image that the sample shows. If two images are mixed, it is the same in both."""
 
 
 class RowMixer:

@@ -93,7 +93,7 @@ class TrainSamples(Dataset[Batch]):
         if data.has_soft_labels:
             extras["targets"] = probabilities([sample.weights for sample in samples], len(data.classes))
         if data.has_soft_labels and self._with_pairs:
-            # A row without a generated image has its own image in the place of the second one.
+            # If a sample has no generated image beside it, its own image and label replace it in `pairs`.
             second = [
                 sample.weights if sample.pair is None or both is None else both[1]
                 for sample, both in zip(samples, both_labels, strict=True)

@@ -198,7 +198,7 @@ class MixTransform:
             UserError: a label is not the index of a class.
         """
         if self._classes is None:
-            # Without several classes, only partner `any` gives a sample another class than that of its row.
+            # If each label has one class, only partner `any` can give a sample another class than that of its row.
             return [
                 sample.weights[0][0] if sample.share == 0 and sample.weights else sample.label for sample in samples
             ]

@@ -97,7 +97,7 @@ class BatchLoss:
     def mixed(self, batch: Batch, step: int, micro_batch: int) -> Mixed:
         """Return the input of the network: the normalised images of a batch, mixed if there is a mixer.
 
-        All images must be readable. The arguments are those of a call.
+        All images must be readable. The arguments are those of `__call__`.
         """
         device = self._accelerator.device
         images = self._on_device(batch["images"])

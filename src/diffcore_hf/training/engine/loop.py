@@ -1,6 +1,6 @@
 """The training loop: trains one arm with one seed, and writes scored models to a folder.
 
-Owns the order of a step, the times of evaluations and checkpoints, and the resuming of a training. The folder has:
+Owns the order within a step, when evaluations and checkpoints are due, and the resuming of a training. The folder has:
 
     result.json                scores of the best and the last model; it exists when the training is finished
     best/, last/               models that timm loads: config.json, model.safetensors

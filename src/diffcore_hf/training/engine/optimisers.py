@@ -107,7 +107,7 @@ def scheduler(optimizer: torch.optim.Optimizer, config: ScheduleConfig, epochs: 
         optimizer,
         **kinds[config.name],
         num_epochs=total_steps,
-        # timm applies milestone m from index m - 1.
+        # timm applies milestone m from step m - 1, so 1 is added.
         decay_milestones=[steps + 1 for steps in sorted(_steps(milestones, epochs, total_steps))],
         min_lr=config.min_lr,
         warmup_epochs=_steps([config.warmup], epochs, total_steps)[0],

@@ -33,7 +33,7 @@ _LARGEST_SIDE = 1024
 
 
 class AttentiveCutMix(PairwiseMixer):
-    """Pastes the most active cells of the partner at their own positions.
+    """Pastes the most active cells of the partner into the image, at the same positions.
 
     A teacher computes the mean over the channels of its last feature map, which is resized to grid x grid cells. The
     label weight of the partner is the share of the pasted pixels: 6 / 49 with the values of the paper, if the sides of

@@ -69,8 +69,8 @@ class AutoMix(PairwiseMixer):
         setup: settings of all mixers.
         alpha: parameter of Beta, above 0; 2 in the paper.
         lr: learning rate of the generator, above 0. The code has 0.01 for fine-grained data and 0.05 for CIFAR.
-        mask_weight: weight of the mask's mean at the first step, not negative; 0.1 in the code. It falls to 0 as a
-            cosine.
+        mask_weight: weight of the last term of the loss at the first step, not negative; 0.1 in the code. It falls to
+            0 as a cosine.
         margin: distance of lambda from 0 and 1 below which Mixup is used, from 0 to 1; 0.08 in the code.
         clean_loss: whether the loss of the clean images is a term. It doubles the images of a step.
     """
@@ -133,7 +133,7 @@ class AutoMix(PairwiseMixer):
         return self
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
-        """Return lambda for the network, the position that decides the partner of the generator, and its lambda."""
+        """Return lambda of the mix for the network; position (for the partner) and lambda of the generator's mix."""
         return random.beta(self.alpha, self.alpha), random.random(), random.beta(self.alpha, self.alpha)
 
     def forward(self, context: BatchContext) -> Mixed:

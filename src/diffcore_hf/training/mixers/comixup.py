@@ -101,7 +101,7 @@ class CoMixup(Mixer):
         return Mixed(images, targets)
 
     def _draws(self, context: BatchContext) -> tuple[np.ndarray, np.ndarray]:
-        """Return the images to mix in their random order, and a positive amount (B,) for each image of the batch."""
+        """Return the images to mix in their random order, and (B,) positive numbers, from which w is computed."""
         count = len(context.images)
         if self.setup.per == "batch":
             random = context.generator

@@ -12,9 +12,8 @@ from diffcore_hf.training.mixers.saliency import input_gradient
 class GuidedMixupAP(GuidedMixup):
     """Blends images by the norm of the gradient of the loss in each pixel.
 
-    The gradient is computed in evaluation mode and is not used to train the network. In the
-    published code, the steps without mixing train the network with this gradient. The paper mixes with probability 0.8:
-    set `mixer.probability`.
+    The gradient is computed in evaluation mode and is not used to train the network. In the published code, however,
+    the steps without mixing train the network with it. The paper mixes with probability 0.8: set `mixer.probability`.
     """
 
     uses_network = True

@@ -87,7 +87,7 @@ def peak_distances(saliency: np.ndarray) -> np.ndarray:
 
 
 def _solved(cost: np.ndarray, before: Output | None, beta: float, shared: bool) -> Output:
-    """Return the output of the lowest cost found, and at most the cost of the output before."""
+    """Return the output with the lowest cost that the search finds; this cost is never above that of `before`."""
     count, grid = cost.shape[:2]
     first = second = np.arange(count)
     if before is not None and shared:

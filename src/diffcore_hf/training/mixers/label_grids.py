@@ -1,7 +1,7 @@
 """Labelings of a small grid with a low energy, by expansion moves whose best move is found exactly.
 
-Owns the energy with one cost for each label and cell and a distance between the labels of neighbours, and the moves.
-The terms of the energy are computed in joint_labels.py.
+Owns the energy and the moves. The energy has a cost for each label and cell, and a distance between the labels of
+neighbours. Both terms are computed in joint_labels.py.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class LabelEnergy:
 
 
 def low_labels(energy: LabelEnergy, start: np.ndarray | None) -> np.ndarray:
-    """Return labels (n, n) whose energy no expansion move lowers, and which is not above that of `start`.
+    """Return labels (n, n) with an energy that no expansion move lowers and that is not above the energy of `start`.
 
-    An expansion move changes any set of cells to one label (Boykov et al. 2001). Two labels give the minimum.
+    An expansion move changes any set of cells to one label (Boykov et al. 2001). If there are only two labels, the
+    result has the lowest possible energy.
 
     Args:
         energy: the energy.

@@ -101,13 +101,15 @@ class _Flow:
         excess[:, 1] -= amount
         self.to_sink -= amount
         amount = np.minimum(excess[:, 0], self.to_second) * (height[:, 0] == height[:, 1] + 1)
-        # A second node without its first node has no label. This edge back has no limit.
+        # Flow also returns from the second node to the first. The capacity of this edge is unlimited, because
+        # "label >= 2" without "label >= 1" is no label.
         amount -= excess[:, 1] * (height[:, 1] == height[:, 0] + 1)
         excess[:, 0] -= amount
         excess[:, 1] += amount
         self.to_second -= amount
         for one, two, there, back in self.edges:
-            # One direction after the other, because a cell between two others has an edge in each direction.
+            # The directions are processed one after the other, because a cell between two others has an edge in each
+            # direction and must not push the same excess twice.
             for start, end, capacity, opposite in ((one, two, there, back), (two, one, back, there)):
                 amount = np.minimum(excess[start], capacity) * (height[start] == height[end] + 1)
                 excess[start] -= amount

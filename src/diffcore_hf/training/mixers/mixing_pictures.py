@@ -29,7 +29,7 @@ FRACTALS = f"{__name__}:fractal"
 _MARGIN = 8 / 7
 """Shorter side of a picture as a multiple of the crop, like 256 for a crop of 224."""
 _WALKERS, _MOVES, _SKIPPED = 512, 80, 10
-"""Three numbers of a fractal: the points that draw it, the moves of each point, and its first moves, not drawn."""
+"""For a fractal: number of points, number of moves of each point, and number of first moves that are not drawn."""
 
 
 def picture_files(folder: str) -> tuple[str, ...]:

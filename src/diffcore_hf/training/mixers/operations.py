@@ -1,6 +1,6 @@
 """The nine operations of AugMix and PixMix on uint8 images, drawn before they are applied.
 
-The operations are autocontrast, equalize, posterize, solarize, rotation, shear and translation.
+The operations are autocontrast, equalize, posterize, solarize, rotation, and shear and translation along each axis.
 Operations that the corruption benchmarks of the papers test, such as brightness, are not among them.
 """
 

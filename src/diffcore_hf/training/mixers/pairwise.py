@@ -43,8 +43,8 @@ class PairwiseMixer(Mixer):
 
     If `per` is `batch`, all images share one draw and the partners are a random permutation, as in the papers' code.
 
-    If `partner` is `own`, each image is mixed with its row's own generated image. If both images
-    have the same label, it stays as it is.
+    If `partner` is `own`, each image is mixed with its row's own generated image. If both images have the same label,
+    this label does not change.
     """
 
     uses_network = False

@@ -92,7 +92,7 @@ def spectral_residual(images: Tensor, side: int = 128) -> Tensor:
     images = _resized(images.float(), *(min(length, side) for length in (height, width)))
     spectrum = torch.fft.fft2(images)
     modulus = spectrum.abs()
-    # A constant image has only one frequency. The lower bound keeps the logarithm of the others finite.
+    # The spectrum of a constant image is 0 at all frequencies but one. The lower bound keeps its logarithm finite.
     log_modulus = modulus.clamp(min=1e-6 * images.shape[1] * images.shape[2]).log()
     padded = functional.pad(log_modulus[:, None], (1, 1, 1, 1), mode="circular")
     residual = log_modulus - functional.avg_pool2d(padded, 3, stride=1)[:, 0]

@@ -1,7 +1,7 @@
 """Explanations: Grad-CAM of the models of finished trainings, for the same test images.
 
-Owns the choice of the images by a seed, the order of the passes, and the record that is drawn. The maps are computed in
-gradcam.py, the drawing is in publishing/pictures.
+Owns the choice of the images by a seed, the order of the passes, and the record of maps and figures. The maps are
+computed in gradcam.py. publishing/pictures makes a picture of the record.
 
 Every map is for the class of the image's label. So the maps of two networks for one image answer the same question.
 """
@@ -63,9 +63,9 @@ class Explanation:
 
     classes: tuple[str, ...]
     row_ids: tuple[str, ...]
-    """Ids of the images that are drawn."""
+    """Ids of the chosen images, which the picture shows."""
     panels: Mapping[str, tuple[Panel, ...]]
-    """Panels of each arm, one for each drawn image, by the model of the first seed."""
+    """Panels of each arm, one for each chosen image, by the model of the first seed."""
     layers: Mapping[str, str]
     """Name of the layer of each arm."""
     split: str
@@ -82,7 +82,7 @@ class ModelResult:
     """Everything that one model computed, by test row."""
 
     panels: dict[int, Panel]
-    """Panels of the drawn images."""
+    """Panels of the chosen images."""
     figures: dict[int, tuple[float, ...]]
     """Whether the image is classified correctly, then the values of `Agreement`."""
     reasons: dict[int, str]
@@ -97,7 +97,7 @@ def explain(
     layer: str | None = None,
     progress: bool = True,
 ) -> Explanation:
-    """Compute maps of drawn test images, and with masks the figures of all test images.
+    """Compute maps of test images that a seed chooses; with masks, also the figures of all test images.
 
     Args:
         trainings: arms and seeds with their models.
@@ -118,7 +118,7 @@ def explain(
     needed = list(range(len(data.test))) if mask else drawn
     results: dict[str, list[ModelResult]] = {}
     layers: dict[str, str] = {}
-    # Without masks, only the models that are drawn are needed.
+    # Without masks there are no figures, and the maps are from the models of the first seed.
     seeds = trainings.seeds if mask else trainings.seeds[:1]
     total = len(trainings.arms) * len(seeds) * len(needed)
     with tqdm(total=total, desc="maps", unit="image", disable=not progress, mininterval=1) as bar:
@@ -151,7 +151,7 @@ def explain(
 
 
 def chosen_rows(total: int, seed: int, count: int) -> list[int]:
-    """Return the indices of the drawn images. A larger count adds images and keeps the others."""
+    """Return the indices of the chosen images. A larger count adds images and keeps the others."""
     return seeding.generator("explain", seed).permutation(total)[:count].tolist()
 
 

@@ -1,7 +1,7 @@
 """Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391): which places of an image raise the logit of a class.
 
-Owns the equations and the capture of a layer in one pass. Which layer is read is in map_layers.py, and how well a map
-agrees with a mask is in agreement.py.
+Owns the equations and the capture of a layer in one pass. map_layers.py finds the layer, and agreement.py compares a
+map with a mask.
 
 Maps are not normalised. A map that is scaled to [0, 1] by its own minimum and maximum cannot be compared with the map
 of another network.

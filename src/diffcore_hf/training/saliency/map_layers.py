@@ -1,8 +1,8 @@
 """Layers: finds the layer of a network whose output Grad-CAM reads, and returns this output as a map.
 
-Owns the order in which layers are tried. For a convolutional or hierarchical network they are the stages that timm
-lists, the last first. For a ViT the first is the norm before the last attention. After it, the tokens of the patches do
-not change the logits of a network that classifies by its class token.
+Owns the order in which layers are tried. In a convolutional or hierarchical network, these are the stages that timm
+lists, from the last to the first. In a ViT, the first one to try is the norm before the last attention. Later layers do
+not fit a network that classifies by its class token: their tokens of patches do not change its logits.
 """
 
 from __future__ import annotations
