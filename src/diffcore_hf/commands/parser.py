@@ -133,7 +133,7 @@ def _read(argv: Sequence[str], verb: Verb, flags: Mapping[str, Key]) -> _Argumen
 
 
 def _map_around(name: str, flags: Mapping[str, Key]) -> Key | None:
-    """Return the key of the map that a flag names an item of, as in `--strategy.options.strength`; None if none.
+    """Return the key of a map if the flag names an item of it, as `--strategy.options.strength` does; else None.
 
     Only maps of plain data have such flags. The other maps have names of classes as keys.
     """

@@ -33,21 +33,23 @@ class PlanOptions:
         False,
         help=(
             "Check the texts of the prompts: names with several meanings, negative terms that name a class or context, "
-            "unreadable texts, prompts that are too long, and equal prompts. The status is 1 if there are findings."
+            "unreadable texts, prompts that are too long, and equal prompts. The exit status is 1 if there are "
+            "findings."
         ),
     )
     leaks: bool = option(
         False,
         help=(
             "Compare the real images of all splits, and list those that show the same picture. With --report, all "
-            "pairs are in the report, and a sheet of the closest ones is drawn. The status is 1 if there are findings."
+            "pairs are in the report, and a sheet of the closest ones is drawn. The exit status is 1 if there are "
+            "findings."
         ),
     )
     deny: str | None = option(
         None,
         help=(
-            "File with one word or phrase per line that no class name and no context may contain. The status is 1 if "
-            "one does."
+            "File with one word or phrase per line that no class name and no context may contain. The exit status is "
+            "1 if one does."
         ),
     )
 

@@ -73,7 +73,7 @@ def _thinned(norm: Ints, dx: Ints, dy: Ints) -> Bools:
 
 
 def _connected(starts: Bools, candidates: Bools) -> Bools:
-    """Return the candidates that are connected with a start, over the eight neighbours of a pixel."""
+    """Return the candidates that are connected with a pixel of `starts`. Each pixel has eight neighbours."""
     height, width = starts.shape
     # A border of false values, so that each pixel has eight neighbours.
     open_pixels = np.pad(candidates & ~starts, 1).ravel()

@@ -24,7 +24,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class Units:
-    """The planned units, in plan (drawing) order."""
+    """The planned units in plan order, which is the drawing order of augmentation/plan.py."""
 
     row_ids: Sequence[str]
     copies: Ints

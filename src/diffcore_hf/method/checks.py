@@ -67,7 +67,7 @@ class Candidate:
     policy_reason: str | None
     """Reason for which the filter policy rejects the image; None: the image passes."""
     close: frozenset[str] = frozenset()
-    """Reasons of the comparisons with other images that apply: leak, memorised, copy (method/copies)."""
+    """Those of the reasons leak, memorised and copy that apply to the image, from comparisons (method/copies)."""
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from diffcore_hf.method.thresholds import class_threshold, unit_rows
 MOST_PER_CLASS = 2000
 """Largest number of images of a class in CMMD, coverage and density, because their cost grows with its square."""
 MOST_PAIRS = 1_000_000_000
-"""Number of pairs up to which every image is compared with every real image of its class. The pairs are counted as if
-each class had all real images."""
+"""Bound of the search for nearest real images. This number divided by the number of all real images is the largest
+number of images of a class that are compared, but not below MOST_PER_CLASS."""
 COPY_QUANTILE = 0.05
 """Quantile of the ratios of real images. About this share of the kept images has a lower ratio if none is a copy."""
 

@@ -24,7 +24,7 @@ MIN_CMMD = 3
 NEIGHBOURS = 3
 """The k of coverage and density. A larger k brings the expected coverage close to 1 in small classes."""
 _WIDTH = 16_000
-"""Smallest width that `chunks` gets. It limits a chunk to 500 rows: pairs within a chunk are computed twice."""
+"""Smallest width that `chunks` gets. It limits a chunk to 500 rows, because pairs within a chunk are computed twice."""
 
 
 class Estimate(NamedTuple):

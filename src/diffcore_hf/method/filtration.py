@@ -2,8 +2,7 @@
 
 Owns the decisions, which are made round by round and in plan order. Also owns the results that follow from them:
 given-up classes, statuses, rates, and the attempts that are due. Does not own the reasons to reject (checks.py), their
-application (checker.py), the
-filter policies (policies/) or the storage of facts.
+application (checker.py), the filter policies (policies/) or the storage of facts.
 
 Every function here is pure. The result depends on the plan, the facts, the fitted policy and the review, and not on the
 order in which facts were added. A decision about an attempt does not change when the run grows, except for duplicates
@@ -47,7 +46,7 @@ __all__ = [
 Group = TypeVar("Group", bound=Hashable)
 
 GIVEN_UP_AFTER = 20
-"""A class is given up if attempt 0 of each of its first 20 units (copy 0, in drawing order) was rejected."""
+"""A class is given up if attempt 0 of each of its first 20 units (copy 0, in plan order) was rejected."""
 
 
 @dataclass(frozen=True)

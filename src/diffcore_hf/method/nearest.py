@@ -17,7 +17,7 @@ from diffcore_hf.method.distances import squared_distances
 from diffcore_hf.method.thresholds import chunks, rounded
 
 _MOST_CANDIDATES = 16
-"""Largest mean number of candidates per image. If many distances are equal, all pairs are computed as float64."""
+"""Largest mean number of candidates per image. With more, the distances of all pairs are computed in float64."""
 
 
 class Nearest(NamedTuple):

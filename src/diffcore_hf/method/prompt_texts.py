@@ -95,9 +95,9 @@ def make_prompt_texts(recipe: Recipe, names: Sequence[str], words: Mapping[str, 
         words: the text for {label} in the prompts of some classes, by the name of the class.
 
     Raises:
-        UserError: the name of a class without a word is an opaque id, or that of any class if the policy compares
-            images with names. Or a map has a key that is not a class, or a negative term of the user contradicts a
-            label or a context.
+        UserError: a class without a word has an opaque id as its name. Or any class has such a name, and the policy
+            compares images with names. Or a map has a key that is not a class. Or a negative term of the user
+            contradicts a label or a context.
     """
     template = TEMPLATES.get(recipe.prompts.template, recipe.prompts.template)
     contexts = contexts_of(recipe.prompts, recipe.kind)

@@ -321,5 +321,5 @@ def _converted(tensors: dict[str, Any], *, is_text_encoder: bool, network: Any) 
 
 
 def _shapes(tensors: Iterable[tuple[str, Any]]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of tensors; layers that carry an adapter already keep the names that they had before."""
+    """Return name -> shape of each tensor. A layer with an adapter has the name that it had before the adapter."""
     return {key.replace(".base_layer.", "."): tuple(tensor.shape) for key, tensor in tensors}

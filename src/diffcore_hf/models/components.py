@@ -93,7 +93,7 @@ def load_network(
         shown: path of the model, and name of the component, for errors.
         dtype: precision.
         variant: variant of the weight files; files without a variant are used if there are none of it.
-        is_optional: function of the network and the name of a missing weight that returns whether it is not needed.
+        is_optional: function of (network, name of a missing weight) that returns whether the weight is not needed.
         options: further arguments of `from_pretrained`.
 
     Raises:

@@ -14,7 +14,7 @@ from torch import Tensor
 from diffcore_hf.core import seeding
 
 PREDICTIONS = ("epsilon", "v_prediction")
-"""Values of `prediction_type` in the configuration of a scheduler whose target is known here."""
+"""Values of `prediction_type` in the configuration of a scheduler for which `target` is defined."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class FilterRecord(TypedDict):
     model: str
     """Name of the model's class in transformers."""
     processor: str
-    """Name of the image processor's class; empty if only the models were described."""
+    """Name of the image processor's class; empty if `describe_only` was true."""
     path: str
     """Path in the form that may be published."""
     identity: str

@@ -148,7 +148,7 @@ def fetch_weights(
 
 
 def check_local(path: object) -> None:
-    """Checks the weights at a local path, without an import of torch. Other values of `model.pretrained` are ignored.
+    """Checks the weights at a local path, without an import of torch. A value that is not such a path is accepted.
 
     Raises:
         UserError: there is something at the path that may not be loaded.

@@ -56,7 +56,7 @@ def check_key(key: str | None) -> None:
     """Check that a key is a file. Call this function before a long computation.
 
     Raises:
-        UserError: it is not.
+        UserError: the key is not a file.
     """
     if key is not None and not os.path.isfile(key):
         raise UserError(f"--sign is {key}, which is not a file. Give the path of an SSH key, e.g. ~/.ssh/id_ed25519")

@@ -98,9 +98,9 @@ def augment(
         progress: show the progress bar.
         grace: seconds from a signal such as Ctrl-C to the end of the export. After the export, the signal is sent again
             to the process.
-        workers: number of processes to start on this machine; "ray": the nodes of a Ray cluster do the work (the one
-            of `ray.init` if it was called); None: this process does the work. If torchrun or Slurm started this
-            process as one of several, it does its share of the work.
+        workers: number of processes to start on this machine; "ray": the nodes of a Ray cluster do the work (the
+            cluster of `ray.init`, if it was called); None: this process does the work. If torchrun or Slurm started
+            this process as one of several, it does its share of the work.
         keys: keys of the recipe. `split` is short for `source.split`. The value of a section is a mapping.
 
     Returns:
@@ -201,7 +201,7 @@ def run(
                     summary = summarise(collected.decider.decide())
                 else:
                     summary = _export(prepared, collected, new, exported)
-            except DamagedPart as damaged:  # its facts are due again
+            except DamagedPart as damaged:  # The facts of the renamed part are computed again.
                 prepared.ledger.set_aside(damaged)
                 own_executor = _executor(prepared, executor, workers)
                 continue
@@ -313,7 +313,7 @@ def prepare(
         recipe: the recipe of the run.
         data: the source, if it is a dataset in memory.
         describe_only: the run is only described, so the libraries of the models are not imported where possible.
-        repairs: the run computes facts, so a damaged preparation or part is renamed, and what it had is made again.
+        repairs: the run computes facts, so a damaged preparation or part is renamed, and its content is computed again.
 
     Raises:
         UserError: an input is not valid (see load_source, make_plan and resolve_run).

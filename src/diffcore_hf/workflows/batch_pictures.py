@@ -88,7 +88,7 @@ def _recipe(out: str | Path, arms: Sequence[str], config: str | None, flags: Map
     elif is_training(out):
         layers = [read_recipe_file(Path(out) / "recipe.yaml")]
     else:
-        # Without a recipe, no weights are loaded, so that the picture needs no network.
+        # Without a recipe, no pretrained weights are loaded, so that nothing has to be downloaded.
         layers = [{"data": {"path": str(out)}, "model": {"pretrained": False}}]
     recipe = build(
         TRAIN_SCHEMA, *layers, _with_mixer_of_arm(arms, flags), {"compare": list(arms), "output": None, "push": None}
@@ -101,7 +101,7 @@ def _recipe(out: str | Path, arms: Sequence[str], config: str | None, flags: Map
 
 
 def _with_mixer_of_arm(arms: Sequence[str], flags: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the flags with keys of an unnamed mixer as keys of the arm, if exactly one arm is a mixer.
+    """Return the flags. If exactly one arm is a mixer, keys of a mixer without a name become keys of this arm.
 
     With `--batch plain,cutmix --mixer.options '{alpha: 0.2}'`, only arm cutmix has a mixer with options.
     """

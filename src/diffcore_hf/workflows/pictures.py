@@ -100,7 +100,7 @@ def contact_sheet(material: Material) -> bytes:
 
 
 def samples(material: Material, count: int) -> bytes:
-    """Draws the first attempts of the drawing order as PNG. The filter is not applied.
+    """Draws the first `count` attempts as PNG, sorted by number and then in plan order. No filter is applied.
 
     Attempt 0 of every unit comes first. A unit has later attempts only if the filter rejected an earlier one. So a
     sheet of later attempts would show worse images than the dataset has.

@@ -85,7 +85,8 @@ def _publish(material: Material, folder: Folder, layout: str, summary: Summary, 
     with signals.protected():
         is_changed = folder.manifest() != stored
         replace_export(folder, staging, content)
-        if is_changed:  # after the exchange, because a fault in it leaves the old export and its signature
+        # This step follows the exchange. If the exchange fails, the old export keeps its signature.
+        if is_changed:
             remove_old_signatures(folder.path)
     return summary
 

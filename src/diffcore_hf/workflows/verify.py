@@ -184,7 +184,7 @@ def _verify_version(repo_id: str, version: str, signer: str | None) -> Verificat
 
 
 def _max_bytes(name: str) -> int:
-    """Return the largest size of a published file beside the shards."""
+    """Return the largest size of a published file that is not a shard."""
     return MAX_BYTES if name == MANIFEST else _MAX_TEXT
 
 

@@ -30,7 +30,7 @@ STEPS = (1 / 32, 1 / 64, 1 / 128)
 ROUNDS = 6
 """Largest number of moves with each step."""
 STARTS, REFINED = 8, 2
-"""Numbers of places that are compared at the higher resolution, and of those whose place and size are refined."""
+"""Number of places that are compared at the higher resolution, and number of the best of them that are refined."""
 REFINED_FROM = 0.76
 """Least score at the low resolution at which a place is refined."""
 EDGES_ALONE = 0.03

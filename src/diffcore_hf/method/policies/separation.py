@@ -55,7 +55,7 @@ def balanced_accuracy(ranks: Ints, labels: Ints) -> float | None:
 def separation_of_ranks(bound: Floats, ranked: Bools, ranks: Ints, labels: Ints) -> Separation:
     """Returns the separation of a policy that accepts ranks up to a bound.
 
-    Rank 1 is never weak, because no bound is stricter. This matters if there are fewer than four classes.
+    A bound of rank 1 is never weak, because no bound is stricter. This matters if there are fewer than four classes.
 
     Args:
         bound: (K,) float64, the worst rank that passes in each class.

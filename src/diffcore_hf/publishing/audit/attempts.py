@@ -41,7 +41,7 @@ _BEFORE_DUPLICATE = (
     *takewhile(lambda reason: reason != DUPLICATE, (check.reason for check in CHECKS)),
     SUPERSEDED,
 )
-"""Reasons that are tested before duplicates, and that of datasets of earlier versions."""
+"""Reasons that are tested before `duplicate`, and the reason that only datasets of earlier versions have."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COLUMNS = (
     "row_id",
@@ -236,7 +236,7 @@ class _Images:
         self._equal.setdefault(sha256, []).append((reason, where))
 
     def report_missing(self, findings: Findings) -> None:
-        """Report the rejected attempts whose images differ from the rule: all of them are published, or none."""
+        """Report a fault if only some of the rejected attempts have a published image. The rule is all or none."""
         if all(self._rejected.values()):
             fewer = min((True, False), key=lambda published: len(self._rejected[published]))
             for where in self._rejected[fewer]:

@@ -76,7 +76,7 @@ def _with_choices(rendered: str, card: str) -> str:
 
 
 def _check_metadata(card: str, rendered: str, result: Verification) -> None:
-    """Compare the metadata. Those that are computed from the files must be equal."""
+    """Compare the metadata. Metadata that are computed from the files must be equal; others may be edited."""
     if _header(card) == _header(rendered):
         return
     found, expected = metadata_of(card), metadata_of(rendered)
@@ -118,8 +118,8 @@ def _first_difference(expected: str, found: str, card: str) -> str:
 def _differences(own: Sequence[str], theirs: Sequence[str]) -> tuple[int, int, int, int, int]:
     """Return the first and last line of the first difference in both texts, and the number of differences.
 
-    The search takes time for each pair of equal lines. Between long texts, everything from the first line that differs
-    to the last one is one difference.
+    The time of the search grows with the number of pairs of lines. So in long texts, all lines from the first to the
+    last line that differs count as one difference.
     """
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(own, theirs, strict=False)))
     ends = zip(reversed(own[same:]), reversed(theirs[same:]), strict=False)

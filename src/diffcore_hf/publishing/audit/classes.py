@@ -123,7 +123,7 @@ def _first_rejected(tally: AttemptTally) -> Counter[int]:
 
 
 def _can_be_given_up(label: int, tally: AttemptTally, rejected: Mapping[int, int]) -> bool:
-    """Return whether enough first attempts of a class were rejected, and no unit has a second one."""
+    """Return whether enough first attempts of a class were rejected, and no unit of it has a second attempt."""
     longest = max((len(reasons) for unit, reasons in tally.reasons.items() if tally.shown[unit] == label), default=0)
     return rejected[label] >= GIVEN_UP_AFTER and longest == 1
 

@@ -70,7 +70,7 @@ def check_column_types(table: pa.Table, config: str, of_source: Collection[str] 
     Args:
         table: the table.
         config: name of the configuration.
-        of_source: names of the columns that the source has, so that they may have any type.
+        of_source: names of the columns of the source. They may have any type.
 
     Raises:
         UserError: a column has another type, or a value that must exist is null.
@@ -111,7 +111,7 @@ def check_image_type(column: pa.ChunkedArray, name: str) -> None:
     """Check that a column contains encoded images.
 
     Raises:
-        UserError: it does not.
+        UserError: the column does not contain encoded images.
     """
     import pyarrow.types as pt
 

@@ -58,7 +58,7 @@ def audit(shards: Shards, fit_again: FitAgain | None = None) -> list[str]:
 def _fitted(
     shards: Shards, references: ReferenceTable, classes: ClassTable, findings: Findings, fit_again: FitAgain | None
 ) -> FittedPolicy | None:
-    """Return the policy, fitted again; None if this is not possible. References that do not fit are a fault."""
+    """Return the policy, fitted again; None if this is not possible. A failed fit is a fault of the references."""
     if fit_again is None:
         return None
     try:
@@ -90,7 +90,8 @@ def _audit_counts(shards: Shards, classes: ClassTable, checks: RowChecks) -> Non
 def _audit_planned(shards: Shards, classes: ClassTable, checks: RowChecks) -> None:
     """Check the numbers of planned units by class and by status.
 
-    The plan follows from the rows of layout `columns`, unless the recipe asks for a number of images of each class.
+    Other layouts are not checked, because only layout `columns` shows which rows are planned. A dataset with a number
+    of images per class is not checked either, because the number of units of a row is then not known.
     """
     recipe, counts = shards.manifest["recipe"], shards.manifest["counts"]
     if shards.manifest.get("layout", "columns") != "columns" or (recipe.get("select") or {}).get("per_class"):

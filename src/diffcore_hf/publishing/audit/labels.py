@@ -27,7 +27,7 @@ class LabelColumn:
         self._labels, self._count = labels, len(names)
         self._index = {name: index for index, name in enumerate(names)}
         self._wrong: dict[str, list[tuple[str, str]]] = {"index": [], "name": []}
-        """How the column is read -> the faults of this reading, as pairs of kind and row."""
+        """What the values are, index or name of a class -> the faults in this case, as pairs of kind and row."""
 
     def add(self, config: str, row_id: str, value: Any) -> None:
         """Add the value of a row of a configuration. A row that is not in `references` is ignored."""
@@ -41,6 +41,6 @@ class LabelColumn:
                 self._wrong[reading].append((f"{config}: the label is not the class of the row", row_id))
 
     def report(self, findings: Findings) -> None:
-        """Add the faults of the reading that has fewer faults."""
+        """Add the faults of the case, index or name, that has fewer faults."""
         for kind, where in min(self._wrong.values(), key=len):
             findings.add(kind, where)

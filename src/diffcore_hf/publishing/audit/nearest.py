@@ -30,7 +30,7 @@ def nearest_faults(
         references: the real images.
         split: the split of the source that has counterparts.
         recipe: the recorded recipe.
-        heldout: whether rows of this split are held out, which count as another split.
+        heldout: whether some rows of this split are held out. Held-out rows count as another split.
     """
     row_id, kind, score = (row[name] for name in NEAREST)
     if row_id is None or kind is None or score is None:
@@ -60,7 +60,10 @@ def _decision_faults(reason: str, kind: str, score: float, recipe: Mapping[str, 
 
 
 def shows_original(row: Mapping[str, Any]) -> bool:
-    """Return whether an image shows the picture of an original. A rejected one is published only with the originals."""
+    """Return whether an image shows the picture of an original.
+
+    A rejected image that does so is published only if the originals are published.
+    """
     score = row.get("nearest_score")
     return score is not None and _is_same(score) and row["nearest_kind"] != KIND_OF[COPY]
 

@@ -103,7 +103,7 @@ def _negatives(
 
 
 def names_in_prompts(manifest: Manifest, names: Sequence[str]) -> list[str] | None:
-    """Return the names of the classes in prompts as the recipe defines them; None if it does not fit the classes."""
+    """Return the names of the classes in prompts as the recipe defines them; None if the recipe does not fit them."""
     recipe = manifest["recipe"]
     descriptions = (recipe.get("prompts") or {}).get("label_descriptions")
     try:

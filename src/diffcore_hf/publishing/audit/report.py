@@ -24,7 +24,7 @@ class Verification:
 
 
 def what_is_correct(options: Mapping[str, Any]) -> str:
-    """Return what was checked without a fault.
+    """Return the text for a dataset without faults. It says what was checked.
 
     Args:
         options: the options of `verify`: `signer`, `rescore` and `regenerate`, each None if it was not given.

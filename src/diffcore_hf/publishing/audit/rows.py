@@ -205,7 +205,7 @@ def _check_planned(row: _DefaultRow, checks: RowChecks, *, own_class: bool) -> N
     """Check context and prompt of a planned row without a counterpart."""
     row_id, context, prompts = row["row_id"], row["context"], checks.prompts
     if (row["seed"], row["similarity"]) != (None, None):
-        checks.findings.add("default: a row without a counterpart has values of one", row_id)
+        checks.findings.add("default: a row without a counterpart has values of a counterpart", row_id)
     expected = prompts.context(row_id, 0)
     if context is None or (expected is not None and context != expected):
         checks.findings.add("default: the context does not follow from the row", row_id)
@@ -353,7 +353,7 @@ def _target_of(row: Mapping[str, Any]) -> Target:
 
 
 def _mixed_label_fits(row: Mapping[str, Any], tally: AttemptTally) -> bool:
-    """Return whether the weight of the target class is that of the attempt times the share that is generated."""
+    """Return whether the weight of the target class is its weight in the attempt times the generated share."""
     label, weight = tally.label_of((row["row_id"], 0)) if row["is_mixed"] else (None, None)
     if weight is None or row["target_weight"] is None or row["real_share"] is None:
         return _target_of(row) == (label, weight)

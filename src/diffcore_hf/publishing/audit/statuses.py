@@ -39,7 +39,8 @@ class Statuses:
     def count(self, row_ids: Collection[str], copies: int) -> Counter[str] | None:
         """Return the number of units of some rows by status; None if a status does not follow from the attempts.
 
-        A unit without an attempt has the status of its row. So the time does not depend on the number of copies.
+        All units of a row without an attempt have the same status, so they are counted together. The time then does not
+        depend on the number of copies.
         """
         rows = frozenset(row_ids)
         with_attempts = [unit for unit in self.tally.reasons if unit[0] in rows and 0 <= unit[1] < copies]

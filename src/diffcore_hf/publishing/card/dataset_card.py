@@ -52,7 +52,7 @@ class CardFacts:
     """The summary of the run, with the keys rejected_generated, rejected_real, by_context, by_class (most rejected
     first), given_up, rejections, mean_similarity, source_findings and notes."""
     reasons: Mapping[str, str] | None = None
-    """Every value of column `reason` with its meaning; None: those of the checks that the recipe names."""
+    """Every value of column `reason` with its meaning; None: the reasons come from the checks of the recipe."""
     example_prompts: Sequence[tuple[str, str]] = ()
     """Examples of prompts as pairs (class, prompt)."""
     negative_prompts: Sequence[str] = ()
@@ -62,8 +62,8 @@ class CardFacts:
     comparison: Comparison | None = None
     """Content of compare.json, if trainings on exactly this dataset wrote it; else None."""
     description: Sequence[tuple[str, str, str]] = ()
-    """Figures of the kept images: name, value, and expected value, which is that of kept images that do not differ from
-    real images."""
+    """Figures of the kept images as (name, value, expected value). The expected value is the value for kept images
+    that do not differ from real images."""
     description_note: str = ""
     """Sentence about the sample of the images that these figures use; "": they use all images."""
     dataset_info: Sequence[Mapping[str, Any]] = ()

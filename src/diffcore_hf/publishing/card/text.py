@@ -79,7 +79,8 @@ def free_sections(card: str) -> dict[str, str]:
     card = card.replace("\r\n", "\n").replace("\r", "\n")
     sections: dict[str, str] = {}
     last_end = max((match.end() for match in _FREE_END.finditer(card)), default=0)
-    if unfinished := _FREE_START.search(card, last_end):  # `_FREE` would read the rest of the card for each start.
+    # This check comes first. Without an end, `_FREE` would read the rest of the card once for each start.
+    if unfinished := _FREE_START.search(card, last_end):
         raise _without_end(f"section {unfinished.group()!r}")
     for match in _FREE.finditer(card):
         if match.group(1) in sections:

@@ -37,7 +37,9 @@ def text(description: Description) -> list[str]:
     lines = _table([_names(rows), *_columns(rows)])
     if len(shown) < len(classes):
         more = len(classes) - len(shown)
-        lines.insert(-1, f"... and {more:,} more classes with a lower CMMD, or none: --json FILE writes all of them")
+        lines.insert(
+            -1, f"... and {more:,} more classes with a lower CMMD or without CMMD. --json FILE writes all of them"
+        )
     return [*lines, *missing(description), *samples(description)]
 
 
@@ -81,7 +83,7 @@ def _table(columns: Sequence[Column]) -> list[str]:
 
 
 def missing(description: Description) -> list[str]:
-    """Return a line for each figure that some classes lack, with the number of images that it needs."""
+    """Return a line for each figure that some classes lack, with the number of images that the figure needs."""
     lines = []
     for field, (name, needed) in NEEDS.items():
         without = [figures.name for figures in description.classes if getattr(figures, field) is None]
@@ -93,7 +95,7 @@ def missing(description: Description) -> list[str]:
 
 
 def samples(description: Description) -> list[str]:
-    """Return a line for the figures that use only a sample of the images of large classes, with its size."""
+    """Return a line for the figures that use only a sample of the images of large classes, with the sample size."""
     lines = []
     for name, most in (
         ("CMMD, coverage and density", MOST_PER_CLASS),

@@ -16,14 +16,14 @@ from diffcore_hf.method.arrays import Ints
 from diffcore_hf.publishing.description.embedded import EmbeddedImages
 
 MOST, MOST_OF_CLASS, FEWEST_OF_CLASS = 20_000, 500, 5
-"""Three numbers, each for real and for kept images: the largest number of all classes together, the largest number of
-one class, and the number that a class always has. A class with fewer than four images has no coverage."""
+"""Bounds that apply to real images and to kept images separately. MOST: for all classes together. MOST_OF_CLASS: for
+one class. FEWEST_OF_CLASS: no class is reduced below this number, because coverage needs four real images."""
 
 
 def sampled(images: EmbeddedImages) -> EmbeddedImages:
     """Return a sample of the images of a dataset; all images if there are few.
 
-    One bound applies to the number of real images of each class, and to the number of its kept images. An image is
+    The same bound applies to the number of real images and to the number of kept images of each class. An image is
     chosen by the hash of its key, so equal datasets have equal samples.
     """
     most = max(FEWEST_OF_CLASS, min(MOST_OF_CLASS, MOST // max(1, len(images.names))))

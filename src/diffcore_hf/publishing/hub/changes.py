@@ -58,7 +58,7 @@ def changes_to(folder: Path, manifest: Manifest, extra: Mapping[str, bytes], hea
         return Changes(add, ())
     older = [entry["path"] for entry in head.manifest.get("files", ())]
     delete = [path for path in older if path in remote and path not in listed]
-    # A comparison was measured on an older version, and a signature was made for it.
+    # If the folder does not have such a file, the comparison or signature on the Hub belongs to an older version.
     delete += [path for path in (COMPARISON, *SIGNATURES.values()) if path in remote and path not in extra]
     return Changes(add, tuple(sorted(delete)))
 

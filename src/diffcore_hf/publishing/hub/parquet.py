@@ -1,8 +1,8 @@
 """Parquet: reads shards; a file that is damaged or lacks a column gives an error of one line.
 
 Owns these errors. A shard may come from a repository of another user, so its content is always checked. Shards are read
-without the threads of pyarrow: a file of the Hub is a Python object, and a thread that still held one when the
-interpreter ended aborted the process.
+without the threads of pyarrow. A thread would use the Python object of an open file on the Hub. If it still does so
+when the interpreter ends, the process aborts.
 """
 
 from __future__ import annotations

@@ -193,13 +193,13 @@ class _Push:
         return private
 
     def changes_to_head(self) -> Changes:
-        """Return the changes that a commit on the latest commit would make."""
+        """Return the changes that a new commit after the latest commit would make."""
         state = self.remote.state(self.remote.commit_of("main"))
         checks.check_same_dataset(self.remote, state, self.manifest, self.folder)
         return self.changes_to(state)
 
     def changes_to(self, state: State | None) -> Changes:
-        """Return the changes that a commit on the given state would make."""
+        """Return the changes that a new commit after `state` would make; None: the repository does not exist yet."""
         return changes_to(self.folder, self.manifest, self.extra_files(self.card(state)), state)
 
     def card(self, state: State | None) -> str | None:

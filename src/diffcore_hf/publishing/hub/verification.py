@@ -62,7 +62,7 @@ def _has_content(state: State, path: str, content: bytes) -> bool:
 
 
 def _sha256(path: str, state: State, remote: Remote, folder: Path | None) -> str:
-    """Return the sha256 of a file. If the Hub does not record it, it is computed from an equal copy."""
+    """Return the sha256 of a file. If the Hub does not record it, an equal local copy or a download is hashed."""
     file = state.files[path]
     if file.sha256:
         return file.sha256

@@ -28,7 +28,7 @@ from diffcore_hf.publishing.pictures.card_sheet import (
 )
 
 COLUMNS, LINES = 6, 3
-"""Images in a row, and lines of labels under an image."""
+"""Number of images in a row, and largest number of lines of labels under an image."""
 _GAP, _HEADER, _NAME, _LINE = 16, 82, 42, 18
 _BAR, _TRACK = "#bfd6ef", "#f1f3f5"
 
@@ -85,7 +85,7 @@ def batch_sheet(sections: Sequence[BatchSection], *, title: str, legend: str) ->
 def _draw_tile(
     page: Image.Image, draw: ImageDraw.ImageDraw, tile: BatchTile, corner: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    """Draw an image and its labels; `size` is the side of the image and the height of both together."""
+    """Draw an image and its labels. `size` is (side of the image, height of the image with its labels)."""
     (left, top), (side, height) = corner, size
     page.paste(LINE, (left - 5, top - 5), rounded_mask(side + 10, height + 8, 8))
     page.paste(CARD, (left - 4, top - 4), rounded_mask(side + 8, height + 6, 7))
