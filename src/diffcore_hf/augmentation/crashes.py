@@ -1,12 +1,12 @@
 """Crashes: the rows that a process was computing when it ended without a report.
 
 Owns these records, and the rule for such rows. Each process writes the rows of its device batch into a small file
-before it computes them, and removes the file after the part. The file of a process that ended is moved to the records
-of crashes.
+before it computes them, and removes the file after the part. If the process ends before that, another process moves the
+file to the records of crashes.
 
 A row of a recorded batch is computed alone, in a part of its own, after all other rows. If a process ends three times
 while it computes the row alone, the row is suspended: it is not tried again and stays pending. A process can also be
-ended from outside, so a crash is not recorded as a fact. Only `augment --crash-suspended` does this.
+ended from outside, so a crash does not become a fact. Only `augment --crash-suspended` records it as a fact.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Image captions: facts of round `ref` from which the contexts of a run are made once.
+"""Image captions: facts about real images, in parts of kind `captions`. The contexts of a run are made from them once.
 
 Owns which real images are described, the parts with their captions, and the record of the contexts in run.json. The
-first run makes them. A folder keeps its contexts, also when its source changes. Does not own the rule that removes the
-words of the classes (method/caption_contexts.py) or the model (models/captioner.py).
+first run makes the contexts. The folder keeps them, even if its source changes later. Does not own the rule that
+removes the words of the classes (method/caption_contexts.py) or the model (models/captioner.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Weights other than those of the model and of the image tower. They are pinned and hashed in the same way.
+"""Strategy weights: the weights that options of a strategy name, and the weights of a captioner.
 
-These are weights that options of a strategy name, and a captioner. Owns the replacement of a branch by its commit,
-and the record of the weights. Does not decide which files may be loaded
-(models/weights_access.py).
+They are pinned and hashed like the weights of the model and of the image tower. Owns the replacement of a branch by its
+commit, and the record of the weights. Does not decide which files may be loaded (models/weights_access.py).
 """
 
 from __future__ import annotations

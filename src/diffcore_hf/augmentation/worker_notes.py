@@ -1,7 +1,8 @@
 """Worker notes: small files in which each worker of a run writes what it computes now, for the other workers.
 
-Owns these files and the judgement whether a worker still works. A note is a hint: it saves work that two workers would
-do twice, and `status` shows it. No fact depends on a note. If all notes are deleted, the result is the same.
+Owns these files and the rule that decides whether a worker still works. A note is a hint: other workers do not compute
+the part that it names, and `status` shows it. No fact depends on a note. If all notes are deleted, the result is the
+same.
 
 A worker is alive if the counter in its note changes between two readings by the same process. Times of other machines
 are never compared, because their clocks may differ.

@@ -1,7 +1,7 @@
 """Pauses the cyclic garbage collector while many small objects are created.
 
 The collector visits all objects again and again while their number grows. With 100,000 files this takes a third of the
-time of `plan`, and none of these objects is part of a cycle.
+time of `plan`, although none of these objects is part of a cycle.
 """
 
 from __future__ import annotations

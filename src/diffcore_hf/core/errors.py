@@ -44,7 +44,7 @@ class UserError(ValueError):
 
 
 def environment_fault(error: BaseException) -> OSError | None:
-    """Search an exception and its causes for an OSError that is a fault of the machine, such as a full disk."""
+    """Return the OSError among an exception and its causes that is a fault of the machine; None if there is none."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in ENVIRONMENT:
             return cause

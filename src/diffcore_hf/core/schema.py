@@ -164,8 +164,9 @@ def class_facts() -> Features:
 def comparison_facts() -> Features:
     """Return the columns of a part of kind `near`. Such a part has one row per generated image that was compared.
 
-    `split` is the closest image of another split or of the held-out rows, `training` that of the augmented rows. `hash`
-    is in hex digits. `inputs` is a digest of the images that were compared (augmentation/comparisons.py).
+    The columns `split_...` describe the closest image of another split or of the held-out rows. The columns
+    `training_...` describe the closest image of the augmented rows. `hash` is in hex digits. `inputs` is a digest of
+    the images that were compared (augmentation/comparisons.py).
     """
     return _features(
         row_id="string",

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 CHECK_SECONDS = 0.5
 """Time between two checks of the processes."""
 MAX_PROCESSES = 256
-"""Largest value of --workers. It is above the number of GPUs and cores of one machine, and finds a typing error."""
+"""Largest value of --workers. A larger value is probably a typing error: no machine has so many GPUs or cores."""
 USER_ERROR = 2
 """Exit status of a process that ended with a UserError."""
 

@@ -39,7 +39,9 @@ class Stage:
     reads: tuple[str, ...] = ()
     """The columns that `__call__` takes, in order."""
     finished: int | None = None
-    """Number of rows at the start of the last batch that have results; None: all rows. It is smaller after a signal."""
+    """Number of rows of the last batch that have results, counted from its first row; None: all rows.
+
+    After a signal, the rows that follow have no results."""
     on_batch: Callable[[Sequence[int]], None] | None = None
     """Callback that receives the rows of each device batch before they are computed; it is not pickled."""
     _transient: ClassVar[tuple[str, ...]] = ("_tower", "on_progress", "on_batch")
