@@ -3,7 +3,7 @@
 On one GPU:                  accelerate launch recipes/train.py --config cub-train
 On eight GPUs:               accelerate launch --num_processes 8 recipes/train.py --config cub-train
 Without a GPU (4 minutes):   accelerate launch recipes/train.py --config miniature-train
-To measure whether it helps: accelerate launch recipes/train.py --config cub-train --compare plain,mix --seeds 0,1,2
+To measure if mixing helps:  accelerate launch recipes/train.py --config cub-train --compare plain,mix --seeds 0,1,2
 
 --config is a recipe file or the name of a shipped recipe. Every key is also a flag, and a flag overrides the recipe.
 --help lists all keys. `accelerate launch --quiet` hides the messages of accelerate itself.

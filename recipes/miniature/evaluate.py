@@ -1,7 +1,7 @@
 """Measures the accuracy of the models of the miniature world: the text-to-image model, the oracle and CLIP.
 
 To print all figures and draw a sheet:     python recipes/miniature/evaluate.py --sheet out/sheet.png
-To print those in docs/performance.md:     python recipes/miniature/evaluate.py --steps 16 --repeats 2 --threads 2
+To repeat those of docs/performance.md:    python recipes/miniature/evaluate.py --steps 16 --repeats 2 --threads 2
 To use other weights and no negatives:     python recipes/miniature/evaluate.py --sd out/sd --negative ""
 """
 

@@ -144,7 +144,7 @@ def v_loss(unet, states: torch.Tensor, latents: torch.Tensor, alphas: torch.Tens
 
 
 def average_over_processes(parameters: list[torch.nn.Parameter], share: float) -> float:
-    """Replaces the gradients by their means over torchrun's processes, and returns the mean of `share`."""
+    """Replaces the gradients by their means over torchrun's processes, and returns their mean finished share."""
     if not dist.is_initialized():
         return share
     flat = torch.cat([*(p.grad.reshape(-1) for p in parameters), torch.tensor([share], device=parameters[0].device)])
@@ -193,7 +193,8 @@ def main() -> None:
         tokenizer = make_tokenizer(texts + ([] if args.images else vocabulary()))
         text_encoder, unet = make_models(tokenizer, pictures.shape[1], pictures.shape[2], args.width)
     text_encoder, unet = text_encoder.to(where).train(), unet.to(where, memory_format=torch.channels_last).train()
-    unet.set_attn_processor(AttnProcessor())  # A third faster on a CPU. The pipeline does not store this setting.
+    # This attention is a third faster on a CPU. The pipeline does not store it.
+    unet.set_attn_processor(AttnProcessor())
     tokens = tokenize(tokenizer, captions).input_ids
     torch.manual_seed(args.seed + rank)
     scheduler = make_scheduler()

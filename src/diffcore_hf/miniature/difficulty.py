@@ -30,7 +30,7 @@ class Difficulty:
     shift: float = 0.0
     """Largest distance by which the bird moves along each axis, relative to the side of the picture."""
     fade: float = 0.0
-    """How far each colour of a bird moves to the mean body colour of the species and its neighbour, from 0 to 1."""
+    """How far each colour of a bird moves towards the mean body colour of species and neighbour, from 0 to 1."""
     leaves: int = 0
     """Number of ellipses in front of the bird."""
     noise: float = 0.0

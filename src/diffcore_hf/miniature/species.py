@@ -107,7 +107,7 @@ OTHER_SPECIES = tuple(s for s in SPECIES if s.id // 2 % 2 == 1)
 
 
 def look_alike(species: Species) -> Species:
-    """Returns the species of the same half with the most equal attributes; of several, the one with the lowest id."""
+    """Returns the species of the same half that shares most attributes with this one; of several, the lowest id."""
     half = DATASET_SPECIES if species in DATASET_SPECIES else OTHER_SPECIES
     others = [other for other in half if other != species]
     return max(others, key=lambda other: (_agreement(species, other), -other.id))
