@@ -1,4 +1,4 @@
-"""Tests of benchmarks/leaks.py: the changes of the planted leaks, and the table."""
+"""Tests of benchmarks/leaks.py: every kind of changed image is found, and the table has a row for each kind."""
 
 from __future__ import annotations
 

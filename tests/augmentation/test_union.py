@@ -1,4 +1,4 @@
-"""Tests of the paths and the files of folders that are united."""
+"""Tests of the union of folders of runs: the paths that it accepts, and the files that it copies."""
 
 import os
 

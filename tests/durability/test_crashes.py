@@ -1,5 +1,7 @@
-"""Tests of a row that ends its process: the other rows are computed, and the row becomes a fact only with
---crash-suspended."""
+"""Tests of a row that ends its process. All other rows are computed.
+
+Only the option --crash-suspended records the row as crashed, so that the run can finish.
+"""
 
 import json
 import os

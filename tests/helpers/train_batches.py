@@ -1,4 +1,4 @@
-"""The first batches that the loader reads for a recipe."""
+"""Reads the first batches of a recipe with the loader of the training."""
 
 from __future__ import annotations
 

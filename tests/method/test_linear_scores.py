@@ -14,7 +14,7 @@ def random_scores(rng, classes=40, width=24):
 
 
 def nearly_tied(rng, size):
-    """Returns scores in which every class has a twin, whose scores differ by about `size`."""
+    """Returns scores of 30 classes and of a copy of each class, whose scores differ by about `size` from the class."""
     first = random_scores(rng, 30)
     twin = first.weights + size * rng.normal(size=first.weights.shape)
     return LinearScores(np.hstack([first.weights, twin]), np.hstack([first.offsets] * 2))

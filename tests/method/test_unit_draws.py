@@ -64,7 +64,7 @@ def test_strengths_are_drawn_about_equally_often_and_one_strength_is_constant():
 
 
 def drawn_rows(candidates, shown=LABELS, rows=None, keys=KEYS, seed=0):
-    """Returns the drawn rows; row r has the class r modulo 20 and the id of its number."""
+    """Returns the drawn rows. Row r has the class r modulo 20 and the id `id r`."""
     rows = np.repeat(np.arange(1000), 2) if rows is None else np.array(rows)
     candidates = np.array(candidates)
     return class_rows(shown, rows, keys, candidates, candidates % 20, [f"id {row}" for row in candidates], seed)

@@ -64,7 +64,7 @@ def test_a_missing_gpu_is_refused(name):
 
 
 class Driver:
-    """The CUDA driver of a machine with some GPUs."""
+    """Stand-in for the CUDA driver of a machine with `count` GPUs."""
 
     def __init__(self, count=1, major=9, version=13000, status=0):
         self.count, self.major, self.version, self.status = count, major, version, status
@@ -94,7 +94,7 @@ class Driver:
     [
         (Driver(), NEW_GPU),
         (Driver(major=7), OLD_GPU),
-        (Driver(version=12040), None),  # this driver is too old for the installed torch
+        (Driver(version=12040), None),  # a driver that is too old for the installed torch
         (Driver(count=0), None),
         (Driver(status=100), None),
         (None, CPU),

@@ -35,7 +35,7 @@ from diffcore_hf.training.mixers.names import MIXERS
 
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
 PAPERS = sorted(set(shipped_training_recipes()) - {"miniature-train"})
-"""The experiments of the paper; the miniature trains on the output of `make demo`."""
+"""Recipes of the experiments of the paper. The recipe miniature-train is no experiment of the paper."""
 NO_LABELS = "no labels"
 
 
@@ -70,7 +70,7 @@ def head(name: str) -> str:
 
 
 def commands(name: str) -> list[list[str]]:
-    """Return the arguments of each command in a recipe's head, without recipes/train.py."""
+    """Return the arguments of each command in the comment at the top of a recipe, without recipes/train.py."""
     text = re.sub(r" \\\n#\s+", " ", head(name))
     lines = re.findall(r"^# +accelerate launch .*recipes/train\.py (.*)$", text, re.M)
     return [shlex.split(line) for line in lines]

@@ -84,7 +84,7 @@ def test_a_damaged_part_is_renamed_and_its_facts_are_computed_again(make, done, 
     [part, *_] = sorted((copy / ".diffcore/parts" / kind.split()[-1]).rglob("*.parquet"))
     content = bytearray(part.read_bytes())
     image = contents(rows(copy, "generated"))[0]
-    # The middle of an image; its column is compressed, but such bytes are stored as they are.
+    # A position inside an image. The compression of the column leaves the bytes of images as they are.
     position = content.index(image[40:80]) if kind.startswith("an image") else len(content) // 2
     content[position] ^= 1
     part.write_bytes(content)

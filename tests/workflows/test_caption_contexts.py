@@ -1,4 +1,4 @@
-"""Runs with contexts from captions: they are made once, before the first attempt, and kept by the folder."""
+"""Tests of runs with contexts from captions: the run makes the captions once and stores them in its folder."""
 
 import json
 import shutil

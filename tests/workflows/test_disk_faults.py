@@ -19,7 +19,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def free_bytes(monkeypatch, *values):
-    """Makes the disk have these numbers of free bytes at successive checks; the last one stays."""
+    """Replaces the number of free bytes. Each check of the disk gets the next value; the last value is repeated."""
     left = list(values)
     usage = lambda path: Usage(10**12, 0, left.pop(0) if len(left) > 1 else left[0])  # noqa: E731
     monkeypatch.setattr(disk_space.shutil, "disk_usage", usage)
@@ -84,7 +84,7 @@ def test_a_full_or_read_only_disk_leaves_the_old_export(make, done, copy, monkey
     for kind in ("r1", "ref") if moment == "parts/ref" else ("r1",):
         shutil.rmtree(copy / ".diffcore/parts" / kind)
     before, recipe = published(copy), make(copy, max_attempts=2)
-    if moment == "run.json":  # equal content is not written
+    if moment == "run.json":  # run.json is written only if its content changes
         recipe = make(copy, max_attempts=2, **{"filter.policy": {"name": "all"}})
     with monkeypatch.context() as patch:
         fail_at(patch, moment, error)

@@ -1,4 +1,4 @@
-"""Hostile names of classes with strategies that use them further: learned tokens, captions and structure."""
+"""Tests of hostile class names with learned tokens, captions and structure, which use the names in more places."""
 
 import pytest
 import tiny_adapters
@@ -17,7 +17,7 @@ from diffcore_hf.workflows.preview import preview
 from diffcore_hf.workflows.verify import verify
 
 NAMES = hostile_names()[::16]
-"""One of each sixteen names, so that each group of names is there."""
+"""Every sixteenth hostile name, so that each group of names is represented."""
 EACH = 3
 
 

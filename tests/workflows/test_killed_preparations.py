@@ -24,7 +24,10 @@ KEEP_ALL = {"filter.policy": {"name": "all"}, "max_attempts": 1, "limit": 3}
 
 
 def killed(work, name, time):
-    """Runs a function in a process that is killed before the given rename to a path that contains `name`."""
+    """Runs a function in a process that is killed before it renames or links a file to a path that contains `name`.
+
+    `time` is the number of this rename or link: 1 for the first.
+    """
 
     def child():
         own_locks_of_progress_bars()
@@ -71,7 +74,7 @@ def test_a_killed_embedding_is_continued_and_leaves_no_file(done, tiny, tmp_path
 
 @pytest.fixture(scope="module")
 def recipes(make, tmp_path_factory):
-    """Returns functions that make the recipe of a folder, and its finished folder."""
+    """Returns two functions: one builds the recipe of a kind and a folder, one returns a finished folder of a kind."""
     root = tmp_path_factory.mktemp("killed")
     captioner = tiny_models.seeded(tiny_towers.save_captioner, root / "blip")
     prompts = {"contexts": None, "contexts_from": "captions", "captioner": {"path": str(captioner), "images": 5}}

@@ -15,7 +15,7 @@ from diffcore_hf.workflows.merge import merge
 
 Usage = namedtuple("Usage", "total used free")
 MOMENTS = range(10)
-"""The run gets this many tenths of the space that it needs at most."""
+"""Free space on the disk, in tenths of the size of the finished folder."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def mount(*arguments):
 
 
 def fill(disk, free):
-    """Leaves this number of bytes on a file system."""
+    """Fills a file system until `free` bytes are left."""
     state = os.statvfs(disk)
     (disk / "filler").write_bytes(bytes(max(0, state.f_bavail * state.f_frsize - free)))
 

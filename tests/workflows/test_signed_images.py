@@ -72,7 +72,7 @@ def test_a_stopped_export_leaves_no_folder_and_a_killed_one_is_removed_later(don
         patch.setattr(CopyingSigner, "signed", stopped)
         assert main(argv) == 130
         assert list(work_folder.iterdir()) == []
-        patch.setattr(signed_images, "remove", lambda path: None)  # as if the process was killed
+        patch.setattr(signed_images, "remove", lambda path: None)  # nothing is removed, as after a kill
         assert main(argv) == 130
     [left] = work_folder.iterdir()
     assert left.name.startswith(".signed.") and left.suffix == ".tmp"

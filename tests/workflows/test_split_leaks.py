@@ -23,7 +23,7 @@ def smooth(seed):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Returns a folder with two splits. One test image shows a part of a training image, another one a mirrored one."""
+    """Returns a folder with two splits. One test image is a crop of a training image, and one is a mirrored copy."""
     root = tmp_path / "photos"
     test = [smooth(10), smooth(1).crop((16, 12, 112, 84)), ImageOps.mirror(smooth(2)), smooth(11)]
     for split, images in (("train", map(smooth, range(4))), ("test", test)):

@@ -48,7 +48,7 @@ def worker(folder, index, clock=time.monotonic):
 
 
 def test_the_figures_of_a_schedule_are_those_of_its_units():
-    """Class 0 is given up after its first two attempts; of the others, one is kept and one is decided once."""
+    """The limit is five of six units, and unit 5 is unreadable. Unit 2 is kept, and unit 3 is rejected twice."""
     units = Units(np.array(list("abcdef")), np.zeros(6, np.int64), np.array([0, 0, 1, 1, 1, 1]), np.arange(6) != 5)
     schedule = Schedule(units, 5, 2, 2)
     schedule.add(np.array([2, 3]), np.array([0, 0]), np.array([True, False]))
@@ -61,7 +61,10 @@ def test_the_figures_of_a_schedule_are_those_of_its_units():
 
 
 def test_the_expected_attempts_follow_from_the_kept_share():
-    """300 of 700 attempts are kept. Of 500 units, 4/7 need a second attempt, in addition to 100 units."""
+    """300 of 700 attempts are kept, so 4/7 of the 500 missing attempts of round 0 will be rejected.
+
+    Each of these units needs another attempt in round 1, in addition to the 100 that are missing there.
+    """
     assert FIGURES.kept_share == pytest.approx(3 / 7)
     assert FIGURES.expected_attempts() == pytest.approx(500 + 500 * 4 / 7 + 100)
 

@@ -110,7 +110,7 @@ def test_control_images_come_from_a_column(options, folder_of_photos, make, tmp_
     changed = changed.add_column("depth", [depth[0]] * 10).cast_column("depth", Image())
     again = augment.prepare(make(tmp_path / "out", strategy=strategy, **keys), changed)
     before, after = ([run.inputs.of_unit(unit) for unit in range(10)] for run in (prepared, again))
-    # Half of the rows keep their control image, and so their attempts.
+    # Half of the rows keep their control image, so the inputs of their attempts do not change.
     assert {prepared.plan.rows[unit] % 2 for unit in range(10) if before[unit] == after[unit]} == {0}
     wrong = structure({"controlnet": options["controlnet"]}, control_column="label")
     recipe = make(tmp_path / "out", strategy=wrong, **keys)

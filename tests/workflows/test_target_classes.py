@@ -179,7 +179,7 @@ WRONG_LABELS = {
         NAMES.index(CLASSES[shown]): strength**0.5,
     },
 }
-"""Wrong labels that other programs for such images train with, as weights of classes, for exponent 0.5."""
+"""Wrong formulas that other programs use for the label of such an image: class -> weight, for exponent 0.5."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Tests of `verify`: changes of a published dataset, as published, and with a manifest and card made to fit."""
+"""Tests of `verify`: a changed dataset has faults, even if its manifest and card are made to fit the change."""
 
 import json
 import random
@@ -25,12 +25,12 @@ from diffcore_hf.workflows.verify import verified
 
 ARM = {"name": "plain", "top1": 0.5, "difference": 0.0, "half_interval": None, "seen": None, "steps": 9}
 NO_VALUE_FOLLOWS = ("text_embedding",)
-"""Columns whose values no other published value follows from, with the policy of these tests."""
+"""Columns whose changes cannot be found, because no published value follows from them with the policy used here."""
 
 
 @pytest.fixture(scope="module")
 def dataset(done, tmp_path_factory):
-    """Returns a copy of the published files of the finished run, which a trial can change."""
+    """Returns a copy of the published files of the finished run. A test changes it inside `trial()`."""
     return Copy(done.folder.path, tmp_path_factory.mktemp("published"))
 
 
@@ -92,7 +92,7 @@ def test_scores_and_bounds_of_each_policy_are_recomputed(done, tmp_path, policy)
 
 
 class _Always(random.Random):
-    """Chooses one column, and otherwise the first value."""
+    """Chooses the given column if it can be chosen, and otherwise the first value."""
 
     def __init__(self, column):
         super().__init__(0)

@@ -54,7 +54,7 @@ def test_a_value_of_another_type_or_size_is_a_fault(published, path):
 
 @pytest.fixture(scope="module")
 def shared(done, tmp_path_factory):
-    """Returns a copy of the small published files, with links to the shards."""
+    """Returns a folder with hard links to the published files of the finished run."""
     folder = tmp_path_factory.mktemp("hostile") / "out"
     for path in done.folder.path.rglob("*"):
         target = folder / path.relative_to(done.folder.path)
@@ -66,7 +66,7 @@ def shared(done, tmp_path_factory):
 
 @pytest.fixture
 def published(shared):
-    """Returns the copy; afterwards its diffcore.json is that of the run again."""
+    """Returns the folder with its own copy of diffcore.json, which a test can change. The fixture restores it."""
     content = (shared / "diffcore.json").read_bytes()
     (shared / "diffcore.json").unlink()
     (shared / "diffcore.json").write_bytes(content)
@@ -100,7 +100,7 @@ def test_a_column_of_another_type_or_size_is_a_fault(copy, config, name, column)
     pq.write_table(table, path)
     try:
         seal(copy)
-    except Exception:  # The card cannot be rendered. The manifest is sealed before.
+    except Exception:  # The card cannot be rendered. This happens after the manifest was sealed.
         assert Folder(copy).faults() == []
     assert outcome(copy)
 

@@ -20,7 +20,7 @@ POLICIES = ("mean", "quantile", "rank", "random", "all")
 OTHER = {"bytes": b"x", "path": None}
 """A cell with an image that is not in the run."""
 ABOVE = object()
-"""Placeholder for the value of the next row."""
+"""Stands for the value that the next row has in the same column."""
 PARAMETERS = {"random": {"p": 0.5}}
 
 
@@ -36,7 +36,7 @@ def run(tmp_path_factory, keys, folder_of_photos):
 
 @pytest.fixture(scope="module", params=POLICIES)
 def exported(request, run):
-    """Provides the run with the decisions of each policy."""
+    """Returns an export of the run for each policy."""
     out = run.parent / request.param
     policy = {"name": request.param, **PARAMETERS.get(request.param, {})}
     export(run, out, {"filter": {"policy": policy}, "max_attempts": 1 if request.param == "random" else 2})
@@ -44,7 +44,7 @@ def exported(request, run):
 
 
 def audited(folder, change=None, **of_manifest):
-    """Audit a folder after one change of a table: (config, column, row, value)."""
+    """Return the faults of a folder if one value of its tables is changed. `change` is (config, column, row, value)."""
     manifest = Folder(folder).manifest() | of_manifest
 
     def read(path, columns):

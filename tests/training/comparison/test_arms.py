@@ -43,7 +43,7 @@ def test_a_published_recipe_does_not_contain_the_folder_of_mixing_pictures(train
 
 @pytest.mark.slow
 def test_every_mixer_is_trained_in_one_comparison(train_recipe):
-    """Each arm takes two real steps, with the tensors that its mixer asks the loader for."""
+    """Each arm is trained for two steps. The loader computes the tensors that the mixer of the arm requests."""
     own = {
         name: {"mix": {"mode": "off"}, "mixer": name, "model": {"name": "test_vit"}} for name in NEEDS_VIT & {*MIXERS}
     }

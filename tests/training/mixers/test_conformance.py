@@ -36,9 +36,9 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("snapmix", "equal_labels_do_not_change"): "the weights are shares of two different maps",
     ("snapmix", "the_label_weight_is_the_share_of_the_pixels"): "the weights are shares of two different maps",
 }
-"""(mixer, name of a test without `test_`) -> reason why this test does not apply to the mixer."""
+"""(mixer, name of a test without `test_`) -> reason why the mixer is exempt from this test."""
 OPTIONS = {"automix": {"clean_loss": False}, "samix": {"clean_loss": False}}
-"""Options of each mixer in the tests. Without the clean images, the batch of AutoMix consists of its mixes."""
+"""Options of mixers in these tests. AutoMix and SAMix would otherwise add clean images to the mixed batch."""
 REFUSED = {
     ("samix", "vit"),
     ("samix", "swin"),
@@ -54,7 +54,10 @@ REFUSED = {
 }
 """(mixer, network) pairs for which the mixer must give a one-line error."""
 ROUNDING = {"automix": 1e-5, "samix": 1e-5}
-"""Rounding errors that depend on the order of a batch: AutoMix computes attention with products of whole batches."""
+"""Bounds of rounding errors that depend on the order of the images in a batch.
+
+AutoMix and SAMix multiply matrices of whole batches to compute attention.
+"""
 BY_IMAGE_ONLY = {"a_permuted_batch_gives_the_permuted_result"}
 """Properties that hold only with `per: image`. With `per: batch`, partners depend on the positions in the batch."""
 
@@ -234,7 +237,7 @@ class _CallsTheNetwork(Mixer):
 
 
 def test_a_mixer_that_changes_batchnorm_statistics_is_found():
-    """The check of the network fails for this mixer, and passes for the same mixer in evaluation mode."""
+    """The assertion fails for this mixer. It passes if the mixer declares that it uses the network."""
     wrong = _CallsTheNetwork(MixerSetup(CLASSES))
     with pytest.raises(AssertionError):
         assert_network_unchanged(wrong)

@@ -60,7 +60,8 @@ def test_pictures_come_from_the_folder(tmp_path):
     method = mixer("pixmix", options={"pictures": str(tmp_path)})
     assert len(method.pictures) == 3
     crops = [picture_crop(method.pictures, (share, 0.9, 0.9), 16, 16) for share in (0.0, 0.4, 0.7)]
-    assert [crop.unique().tolist() for crop in crops] == [[0, 200], [50], [0, 200]]  # the next file replaces broken.png
+    # The file after broken.png replaces it. After the last file, this is the first file.
+    assert [crop.unique().tolist() for crop in crops] == [[0, 200], [50], [0, 200]]
     assert torch.isfinite(method(batch()).images).all()
 
 
@@ -77,7 +78,7 @@ def test_a_folder_without_pictures_gives_a_one_line_error(tmp_path, kind):
 
 
 def stripes(number, side):
-    """Draw a picture whose columns have the value of the number."""
+    """Draw a picture in which every value is `number`."""
     return torch.full((3, side, side), number, dtype=torch.uint8)
 
 

@@ -177,7 +177,7 @@ def slow_mask(own, other, pixels, other_pixels, share):
 
 
 def slow_transport(image, saliency, mask):
-    """Return the image after two rounds in which blocks select positions."""
+    """Return the image with moved blocks. Twice, a block that loses its position gets a higher cost for it."""
     half = SIDE // 2
     places = list(product((0, 1), repeat=2))
     cost = {

@@ -19,7 +19,7 @@ from diffcore_hf.training.mixers.snapmix import label_weights
 
 
 def masks(*boxes):
-    """Return the pixels inside boxes, (B, 8, 8) bool. A box is (top, left, height, width)."""
+    """Return masks that are true inside boxes, (B, 8, 8) bool. A box is (top, left, height, width)."""
     return inside(torch.tensor(boxes), 8, 8)[:, 0]
 
 

@@ -23,10 +23,10 @@ def point(row, column, side=10):
     ("maps", "energy", "hit"),
     [
         (point(2, 2), 1.0, 1.0),
-        (point(5, 5), 0.0, 1.0),  # one pixel beside the mask: 8 % of 10 pixels are 1 pixel
+        (point(5, 5), 0.0, 1.0),  # a hit: the tolerance is 8 % of 10 pixels, about one pixel
         (point(6, 2), 0.0, 0.0),
         (torch.ones(1, 10, 10), 0.09, 0.25),  # all pixels have the maximum
-        (torch.zeros(1, 10, 10), 0.09, 0.25),  # no place: the values of chance
+        (torch.zeros(1, 10, 10), 0.09, 0.25),  # a map of zeros has the values expected by chance
         (point(2, 2) + point(9, 9), 0.5, 0.5),
     ],
 )
@@ -35,7 +35,7 @@ def test_energy_and_hit(maps, energy, hit):
     assert figures.energy.item() == pytest.approx(energy)
     assert figures.hit.item() == pytest.approx(hit)
     assert figures.area.item() == pytest.approx(0.09)
-    assert figures.chance.item() == pytest.approx(0.25)  # 5 x 5 pixels
+    assert figures.chance.item() == pytest.approx(0.25)  # 5 x 5 of 100 pixels are hits
     assert figures.empty.item() == float(not maps.any())
 
 
