@@ -1,4 +1,4 @@
-"""Presets of published methods that generate images in another way: `preset: real-guidance`.
+"""Presets of published methods that use another strategy than text_to_image, such as `preset: real-guidance`.
 
 Owns the values with their sources. A preset sets keys of several sections. The strategies are in generation/.
 """
@@ -53,7 +53,7 @@ STRATEGY_PRESETS: Mapping[str, StrategyPreset] = {
         },
     ),
     "diffusemix": StrategyPreset(
-        "DiffuseMix (Islam et al. 2024, arXiv:2405.14881), its generated images alone",
+        "DiffuseMix (Islam et al. 2024, arXiv:2405.14881), without its mixing",
         "guidance 4 (gamma 3) and 256 pixels: the paper's code; image guidance 1.5 and 100 steps: the defaults of "
         "InstructPix2Pix in diffusers; nine styles: the paper; the wording of the instruction: our choice",
         {

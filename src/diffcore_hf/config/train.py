@@ -249,7 +249,7 @@ class TrainRecipe:
         None,
         help=(
             "memory: both images of every row are decoded once and kept at training size. If partner is class or "
-            "real_same_class, an image is resized twice, so its pixels differ slightly."
+            "real_same_class, an image is resized twice, so its pixels differ slightly from those with null."
         ),
     )
     evaluate_every: float = option(

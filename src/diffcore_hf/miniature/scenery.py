@@ -1,7 +1,7 @@
 """The ten contexts: their phrases, backgrounds, light and weather.
 
-Owns everything in a picture except the bird. All sizes are relative to the picture's side. Every function draws on a
-canvas and takes its random numbers from a `Details`, whose numbers were drawn before.
+Owns everything in a picture except the bird. All sizes are relative to the picture's side. Every function paints on a
+canvas. It reads its random numbers from a `Details`, which has all of them from the beginning.
 """
 
 from __future__ import annotations

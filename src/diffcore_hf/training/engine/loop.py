@@ -214,7 +214,8 @@ class Training:
         """Score the current weights on a split."""
         network = self.parts.scored_network
         if self.accelerator.num_processes > 1:
-            # Each process has its own running statistics until the next forward pass. Those of process 0 are used.
+            # The running statistics differ between processes until the next forward pass. All processes use the
+            # statistics of process 0.
             for buffer in network.buffers():
                 torch.distributed.broadcast(buffer, 0)
         return self._score(network, split)
@@ -227,8 +228,8 @@ class Training:
     def _validate(self) -> None:
         """Score on the validation split, and store the model if no earlier model was better.
 
-        If two models have equal scores, the later model is stored. A small validation split soon reaches its maximum,
-        and then an equal score only shows that the model did not get worse.
+        If two models have equal scores, the later model is stored. The score on a small validation split soon reaches
+        its maximum, and then an equal score only shows that the model did not get worse.
         """
         if self.data.validation is None:
             return

@@ -169,7 +169,8 @@ def _build_with_weights(
     try:
         return _build(config.name, config.drop_path, size, {"pretrained": True, **weights.load_args, **arguments})
     except UserError as error:
-        _build(config.name, config.drop_path, size, arguments)  # raises another error if the weights are not the cause
+        # If the weights are not the cause, building the network without them raises the error that fits.
+        _build(config.name, config.drop_path, size, arguments)
         raise UserError(
             f"{weights.path}: its weights do not fit {config.name} ({reason_of(error)}). "
             f"Give weights of this network, or {FROM_SCRATCH}"

@@ -109,7 +109,7 @@ def save_model(
         "pretrained_cfg": pretrained_cfg,
         "model_args": dict(getattr(network, "model_args", {}) if model_args is None else model_args),
     }
-    # safetensors cannot store channels-last memory. A file that it writes has mode 0600, so it returns bytes here.
+    # safetensors cannot store channels-last memory. Only its bytes are used, because it writes files with mode 0600.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_atomic(folder / WEIGHTS, to_safetensors(tensors, metadata={"format": "pt"}))
     write_atomic(folder / CONFIG, canonical_json(content))

@@ -149,7 +149,7 @@ def reason_of(error: BaseException) -> str:
 def _from_config(file: Path, path: str, config: Mapping[str, Any]) -> Weights:
     """Return the weights of a file with the configuration from its config.json."""
     architecture = current_architecture(config["architecture"])
-    stored_cfg = config.get("pretrained_cfg") or config  # older files have its keys at the top level
+    stored_cfg = config.get("pretrained_cfg") or config  # older files have these keys at the top level
     used_cfg = {key: stored_cfg[key] for key in _PRETRAINED_CFG_KEYS if key in stored_cfg}
     used_cfg["num_classes"] = int(config.get("num_classes", used_cfg.get("num_classes", 1000)))
     model_args = {key: value for key, value in (config.get("model_args") or {}).items() if key not in _IGNORED_ARGS}
