@@ -129,7 +129,7 @@ class Decider:
         return Checker(self.units, self.run.review.verdicts, self.checks, self.comparisons.reasons)
 
     def without_first(self, wanted: int) -> NDArray[np.int64]:
-        """Return (n,) int64: the units below `wanted` whose attempt 0 is due, in plan order. No attempt is tested."""
+        """Return those of the first `wanted` units whose attempt 0 is due, in plan order. No attempt is tested."""
         due = self.units.possible() & ~self._left_out
         return np.array(
             [
