@@ -4,8 +4,8 @@ To measure the whole table:               python -m benchmarks.endurance --write
 To measure it in pieces of 20 minutes:    python -m benchmarks.endurance --minutes 20, again and again
 To measure a few kills:                   python -m benchmarks.endurance --kills 5 --races 2
 
-Each run has 16 photos, the recipe key `strict` and a strategy without a model, so that it takes about a second. The
-moments are drawn with a seed. These rules are checked:
+Each run has 16 photos, the recipe key `strict` and a strategy without a model, so that it takes about a second. A
+seed determines the moments of the kills. These rules are checked:
 
 - After all kills, the run ends, and every published byte equals the undisturbed run.
 - The number of items that are computed twice is at most one part for each worker and for each kill.
@@ -190,7 +190,7 @@ def kill_workers(bench: Bench, workers: int, most: int, seed: int, index: int, o
     Args:
         bench: source and undisturbed run.
         workers: number of workers; with more than one, each start has another number of workers.
-        most: number of kills after which no team is started.
+        most: after this number of kills, no further workers are started.
         seed: seed of the moments.
         index: number of the run.
         outcome: gets the counts.

@@ -171,7 +171,7 @@ class Bench:
             self.hub.log.clear()
             seconds = kills.seconds_of(self.hub, home, self.new, repo, "v1.1.0", xet=self.xet)
             probes.append((seconds, self.hub.log.uploaded()))
-        # Over Xet, the first probe also sends the bytes that all probes have in common. The last probe does not.
+        # A probe is a push that is not killed. Over Xet, only the first probe sends the bytes that all probes share.
         seconds, whole = min(probes)[0], probes[-1][1]
         results: Counter[str] = Counter()
         while results.total() - results[FINISHED_BEFORE] < count and results[FINISHED_BEFORE] < 2 * count:

@@ -55,7 +55,7 @@ SHARD = 50_000
 """Number of rows of a Parquet file of the source."""
 PART_ROWS = 32
 IDLE = 0.5
-"""Largest load average at the start of the measurement at which elapsed times are measured."""
+"""Elapsed times are measured only if the load average at the start of the measurement is at most this number."""
 TASKS = ("write_source", "write_run", "resume")
 """Tasks that run in child processes. A child has at least the peak memory of its parent, so the parent stays small."""
 

@@ -3,8 +3,9 @@
 To print the table:            python -m benchmarks.leaks --photos FOLDER
 To make a short measurement:   python -m benchmarks.leaks --photos FOLDER --images 40 --honest 100
 
-The bound is calibrated on leaks of the validation split and on one half of the training images. The table shows leaks
-of the test split and the other half of the training images, which are compared with the test split.
+A *leak* is a changed image of a split that is compared with this split. *Honest images* are training images without a
+change. The bound is calibrated with one half of the honest images, which are compared with the validation split. For
+the table, leaks of the test split and the other half of the honest images are compared with the test split.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _COUNTERPARTS = 101
-"""Number in the seeds of counterparts, so that no counterpart is a picture of the world."""
+"""This number is in the seed of each counterpart, so that no counterpart equals a picture of the miniature world."""
 
 
 def write_masked_birds(folder: Path, each: int = 100) -> Path:
@@ -48,7 +48,7 @@ def write_masked_birds(folder: Path, each: int = 100) -> Path:
 
 
 def shown_pictures(each: int) -> list[Picture]:
-    """Returns the first test pictures of each species. Ten pictures in a row show all ten contexts."""
+    """Returns the first test pictures of each species. Ten consecutive pictures show all ten contexts."""
     return [picture for picture in World().pictures("test") if picture.seed[-1] < each]
 
 

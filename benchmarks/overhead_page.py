@@ -57,7 +57,7 @@ class Goal:
     cpu: float
     gpu: float
     cut: float | None = None
-    """Largest time of the cut in percent of a plain step. It is then not counted in the other figures."""
+    """Largest time of the cut in percent of a plain step. If it is given, the other limits do not include the cut."""
 
     def largest(self, device: str) -> float:
         """Returns the limit for a device."""

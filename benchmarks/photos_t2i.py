@@ -146,7 +146,7 @@ def _script(name: str, output: Path, *options: str) -> None:
 
 
 def real_folder(work: Path, splits: Mapping[str, Dataset], most: int, each: int, seed: int) -> Path:
-    """Returns a dataset of `each` real images of a class with the scored splits; a seed draws the images."""
+    """Returns a dataset with `each` real images of a class and the scored splits; the seed chooses the images."""
     own, _ = divided(column_values(splits["train"], "label"), most)
     labels = column_values(splits["train"], "label")
     by_class: dict[int, list[int]] = {}
@@ -169,7 +169,7 @@ def everything_folder(work: Path, splits: Mapping[str, Dataset], source: Path, m
 
 
 def _written(folder: Path, splits: Mapping[str, Dataset]) -> Path:
-    """Writes Parquet files into a folder that appears whole; an existing folder is not changed."""
+    """Writes a folder of Parquet files, which exists only when it is complete; an existing folder is not changed."""
     from datasets import Image
 
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Planted leaks: changes of an image as a person might make them to pass an image of a test split off as generated."""
+"""Planted leaks: changes that a person might make to an image of a test split, to present it as a generated image."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class HardArm:
     words: str
     """Label of its row."""
     base: str | None
-    """The arm with which it is compared; None for an arm without one."""
+    """The arm with which it is compared; None: it is compared with no arm."""
     train: Mapping[str, Any]
     """Keys of the training recipe."""
     images: str | None = None

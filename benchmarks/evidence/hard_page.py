@@ -115,8 +115,8 @@ def _search(results: Results) -> list[str]:
     return [
         "**How the difficulty was chosen.** The aim was a top-1 of real images alone between 60 % and 80 % in own "
         f"contexts, trained from scratch. Each level was trained once, with seed {SEARCH_SEED}, which no other table "
-        "has. The level *hard* is used. The columns are: factor for the size of the bird, share by which its colours "
-        "move to the body colour, number of leaves, and standard deviation of the noise (of 255).",
+        "uses. The level *hard* was chosen. The columns are: factor for the size of the bird, share by which its "
+        "colours move to the body colour, number of leaves, and standard deviation of the noise (of 255).",
         table(["level", "size", "fading", "leaves", "noise", "top-1 of real images alone, own contexts, %"], rows),
     ]
 

@@ -27,7 +27,7 @@ LEVELS: Mapping[str, Difficulty] = {
     "hard": HARD,
     "harder": Difficulty(size=0.62, shift=0.12, fade=0.72, leaves=5, noise=16.0),
 }
-"""Difficulties among which the one of the hard world was chosen."""
+"""The difficulties that were tried. The hard world has one of them."""
 OWN_EACH, OTHER_EACH, VALIDATION_EACH = 60, 5, 10
 """Numbers of images of a species: test images in its training contexts, test images in each other context, and
 validation images."""

@@ -72,7 +72,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def judgement(rows: Sequence[Row]) -> str:
-    """Returns what a table says. Fewer than FEWEST_SEEDS seeds decide nothing."""
+    """Returns the sentences about a table. Arms with fewer than FEWEST_SEEDS seeds are not judged."""
     compared = [row for row in rows if row.base is not None]
     judged = [(row.words, row.gap) for row in compared if row.is_judged and row.gap is not None]
     if not judged:

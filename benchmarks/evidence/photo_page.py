@@ -171,7 +171,7 @@ def mixed(photos: PhotoResults) -> str:
     )
 
 
-_ZERO = "no difference is seen: its 95 % interval contains 0."
+_ZERO = "the 95 % interval of the difference contains zero."
 
 
 def enough_seeds(photos: PhotoResults) -> bool:
@@ -238,8 +238,8 @@ def _longer(photos: PhotoResults) -> str:
     if gained is None or len(photos.accuracy("plain", "long")) < FEWEST_SEEDS:
         return ""
     return (
-        f" The learning rate is close to zero at that time. A training with {STEPS['long']} steps changes the test "
-        f"top-1 of this arm, compared with {STEPS['short']} steps: {points(gained)}."
+        f" The learning rate is close to zero at that time. Difference in the test top-1 of this arm between "
+        f"{STEPS['long']} steps and {STEPS['short']} steps: {points(gained)}."
     )
 
 

@@ -29,12 +29,12 @@ from diffcore_hf.training.comparison.statistics import Difference
 
 BASE = "named"
 _SETTING = f"""This section compares the [strategies](strategies.md) of the package, the ways to use their images, and
-the filter, in contexts never mentioned first. The dataset is that of sections 1 to 6. The generated images are those of
-the small text-to-image model of the package. Networks are trained from scratch (450 steps of 32 images). *Equal images*
-means {IMAGES} generated images of each strategy. *Equal cost* means as many evaluations of the denoising network as
-{IMAGES} images of the first row take. The training of learned tokens counts as evaluations. The tokens start from
-the word *bird*, so the names of the species are not used. The strategies `edit` and `structure` are not measured,
-because they need models that the package does not have."""
+the filter. The main figure is top-1 in contexts never mentioned. The dataset is that of sections 1 to 6. The generated
+images are those of the small text-to-image model of the package. Networks are trained from scratch (450 steps of 32
+images). *Equal images* means {IMAGES} generated images of each strategy. *Equal cost* means as many evaluations of the
+denoising network as {IMAGES} images of the first row take. The training of learned tokens counts as evaluations. The
+tokens start from the word *bird*, so the names of the species are not used. The strategies `edit` and `structure` are
+not measured, because they need models that the package does not have."""
 _LIMIT = """The small model was trained on the names of all species, and on the contexts that the prompts name. A model
 that does not know your classes can rank the strategies in another way. So compare the strategies on your own data, with
 few images each."""

@@ -48,8 +48,8 @@ class Arm:
     keep: str = "all"
     """Name of a policy, or `oracle` or `random` (folders.kept_by)."""
     cut: tuple[str, ...] = ()
-    """Names of policies. If there are any, the arm trains on equally many images as the policy of these that keeps
-    the fewest images. They are the first kept images in the order of the plan."""
+    """Names of policies. If there are any, the arm trains only on its first n kept images in the order of the plan.
+    The number n is the number of images that the strictest of these policies keeps."""
     export: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the augmentation recipe for the export."""
     extra: str = "none"

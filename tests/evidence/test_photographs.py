@@ -148,8 +148,8 @@ def test_the_lowest_of_the_rates_with_equal_scores_is_chosen():
     [
         (
             {"genaug": 0.1, "mix": 0.2, "pixel": 0.1, "patch": 0.1},
-            "top-1 with mixing is higher in 2 of 6 comparisons. In the 4 others, no difference is seen: its 95 % "
-            "interval contains 0.",
+            "top-1 with mixing is higher in 2 of 6 comparisons. In the 4 others, the 95 % interval of the "
+            "difference contains zero.",
         ),
         ({"genaug": 0.1}, "top-1 with mixing is lower in 6 of 6 comparisons."),
         ({}, "without mixing, the 95 % interval of the difference in top-1 contains zero."),
@@ -166,9 +166,9 @@ def test_the_section_states_the_largest_rate_and_the_effect_of_more_steps():
     full = dict(everything({}))
     section = " ".join(photo_page.section(replace(Results.read(Store()), photographs=full)))
     assert "All arms have the best score with the largest learning rate, 0.001." in section
-    assert "compared with 100 steps: no difference seen (+0.0 ± 0.0)" in section
+    assert "between 300 steps and 100 steps: no difference seen (+0.0 ± 0.0)" in section
     some = {name: found for name, found in full.items() if "-long-" not in name}
-    assert "compared with 100 steps" not in " ".join(photo_page.sentences(PhotoResults(some)))
+    assert "between 300 steps" not in " ".join(photo_page.sentences(PhotoResults(some)))
 
 
 def test_sections_and_readme_can_be_written_from_any_number_of_results():
