@@ -29,7 +29,7 @@ def test_ten_pictures_of_a_species_show_all_contexts():
     assert {picture.context for picture in pictures[:10]} == set(CONTEXTS)
 
 
-def test_the_table_of_predictions_that_stay():
+def test_the_table_of_unchanged_predictions():
     results = {
         "plain": [{"stay": 0.5, "own": 0.8, "other": 0.6}, {"stay": 0.7, "own": 0.8, "other": 0.6}],
         "mix": [{"stay": 0.9, "own": 0.9, "other": 0.9}, {"stay": 0.9, "own": 0.9, "other": 0.9}],

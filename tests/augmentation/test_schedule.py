@@ -89,7 +89,7 @@ def due_units(positions, rounds=None):
         (Share(1, 2), [0, 2, 4, 1, 3], [0, 0, 0, 1, 1], (1, [1, 3])),
         (Share(1, 2), [], None, None),
     ],
-    ids=["own share", "own share of the second", "helps elsewhere", "one round", "another round", "nothing"],
+    ids=["first worker", "second worker", "the other share", "first round", "second round", "nothing is free"],
 )
 def test_a_worker_starts_with_its_share_and_helps_elsewhere(share, free, rounds, expected):
     assert next_piece(due_units(free, rounds), share, 2, PartSizes(2, None), _Work()) == expected

@@ -53,7 +53,7 @@ def test_a_worker_sees_what_the_others_compute(notes):
     [(0, UNKNOWN_BOUND), (0.1, SHORTEST_BOUND), (60, 180)],
     ids=["unknown", "short parts", "three parts"],
 )
-def test_a_worker_counts_as_dead_if_its_counter_rests_for_three_times_the_usual_part(notes, clock, usual, bound):
+def test_a_worker_is_dead_if_its_counter_stays_for_three_times_the_usual_part(notes, clock, usual, bound):
     first, second = notes(0), notes(1)
     first.finished(usual)
     second.claim("r0", [4])

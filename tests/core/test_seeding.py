@@ -44,7 +44,7 @@ def test_seeds_have_63_bits_and_differ():
              for row in range(50) for copy in range(2) for attempt in range(3)]  # fmt: skip
     assert len(set(seeds)) == 300
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert max(seeds) > 2**62  # the highest of the 63 bits is used
+    assert max(seeds) > 2**62  # some seeds use the highest of the 63 bits
 
 
 def test_uniform_numbers_are_uniform():

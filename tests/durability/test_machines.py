@@ -29,7 +29,7 @@ def machines(make, tmp_path_factory):
     return folders
 
 
-def test_the_commands_say_what_follows(machines, tmp_path, capsys):
+def test_merge_and_slurm_print_their_result_and_merge_needs_another_folder(machines, tmp_path, capsys):
     assert main(["merge", str(tmp_path / "out"), *map(str, machines)]) == 0
     assert re.search(r"^[1-9]\d* parts were copied, and \d+ were there already$", capsys.readouterr().out, re.MULTILINE)
     assert main(["slurm", str(tmp_path / "out"), "--tasks", "3"]) == 0

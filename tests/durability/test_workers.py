@@ -43,7 +43,7 @@ def test_workers_are_killed_and_another_number_of_workers_continues_with_other_p
     assert counts.total() - len(counts) <= 2 * 3 * 3
 
 
-def test_whole_processes_that_know_nothing_of_each_other_end_well(make, alone, tmp_path):
+def test_three_processes_that_each_have_the_whole_share_make_the_result_of_one(make, alone, tmp_path):
     out, errors = tmp_path / "out", tmp_path / "errors"
     assert join([start(make(out, part_size=4), errors=errors) for _ in range(3)]) == [0, 0, 0], errors.read_text()
     assert published(out) == alone

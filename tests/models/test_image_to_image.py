@@ -80,7 +80,7 @@ def test_the_families_of_flow_models_round_the_steps_up(name, pipelines):
         assert len(counted) in (calls, 2 * calls)  # some families evaluate the two prompts of Eq. 4 one by one
 
 
-def test_a_higher_strength_starts_from_less_of_the_image_and_strength_1_keeps_a_rest(pipelines):
+def test_a_higher_strength_starts_from_less_of_the_image_and_strength_1_from_a_small_share(pipelines):
     model = ImageToImage(config(pipelines["SD"]))
     pipe = model.load()
     steps = recorded_steps(pipe)

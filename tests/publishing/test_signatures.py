@@ -59,7 +59,7 @@ def test_a_signature_for_another_purpose_is_a_fault(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("key", ["missing", "me.signers", "."])
-def test_a_key_that_is_none_is_one_line_without_its_content(folder, key):
+def test_a_file_that_is_no_key_is_one_line_without_its_content(folder, key):
     with pytest.raises(UserError, match=r"--sign is .* Give the path of an SSH key") as raised:
         sign(CONTENT, str(folder / key))
     assert "\n" not in str(raised.value) and "BEGIN" not in str(raised.value)

@@ -109,7 +109,7 @@ def test_a_pushed_version_has_the_labels(hub, client, out):  # noqa: F811 (fixtu
         {"mode": "replace", "partner": "own", "probability": 0.5},
         {"mode": "replace", "partner": "any", "probability": 0.3},
     ],
-    ids=["FC", "FR", "LRR", "GRR"],
+    ids=["append", "replace by the own image", "replace half by the own image", "replace some by any image"],
 )
 def test_a_training_uses_the_images_in_all_four_ways(out, tmp_path, mix):
     keys = {

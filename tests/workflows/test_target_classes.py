@@ -57,7 +57,7 @@ def rows(folder, name="default", **options):
 
 
 def expected(attempt, gamma=1.0):
-    """Returns target class and weight of an attempt: null for the class of its row, else strength ** gamma."""
+    """Returns target class and weight of an attempt. Both are None if the attempt shows the class of its row."""
     return (
         (attempt["target_label"], attempt["strength"] ** gamma) if attempt["target_label"] is not None else (None,) * 2
     )

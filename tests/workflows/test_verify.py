@@ -122,7 +122,7 @@ def test_a_result_of_another_dataset_is_a_note(copy):
 
 
 @pytest.mark.parametrize("name", ["README.md", "compare.json"])
-def test_a_small_file_that_is_no_file_is_a_fault(copy, name):
+def test_a_folder_or_a_link_in_the_place_of_a_small_file_is_a_fault(copy, name):
     (copy / name).unlink(missing_ok=True)
     (copy / name).mkdir()
     assert [fault for fault in verified(str(copy)).faults if fault.startswith(name)]

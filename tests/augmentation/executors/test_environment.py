@@ -53,7 +53,7 @@ def test_a_wrong_share_is_a_one_line_error_with_a_remedy_that_works(worker, envi
     assert share_of(remedy, environ | KUBERNETES if remedy.startswith("auto") else environ).count > 1
 
 
-def test_a_machine_that_computes_only_its_share_needs_one():
+def test_a_machine_that_computes_only_its_share_needs_the_option_worker():
     assert share_of("1/2", {}, only=True) == Share(machine=1, machines=2)
     with pytest.raises(UserError, match="Use --worker 0/2 --share-only"):
         share_of(None, {}, only=True)

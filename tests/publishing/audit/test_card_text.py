@@ -113,7 +113,7 @@ def test_a_hostile_card_is_compared_in_linear_time(card, addition, fault):
         "a: !!bool x",
         "a: &a [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else '*a'] * 9)}]\n" for n in range(9)),
     ],
-    ids=["date", "digits", "levels", "itself", "flag", "billions"],
+    ids=["no date", "6000 digits", "1000 levels", "list of itself", "no boolean", "billions of items"],
 )
 def test_metadata_that_yaml_cannot_build_are_one_fault(card, line):
     [fault] = checked(card.replace("---\n", f"---\n{line}\n", 1), card).faults

@@ -132,7 +132,7 @@ def test_a_process_that_would_get_one_image_is_refused_in_one_line(folder, tmp_p
 @pytest.mark.slow
 @pytest.mark.timeout(1600)
 def test_every_mixer_mixes_the_images_of_its_own_process_and_both_processes_stay_equal(folder, tmp_path):
-    """Each process draws its own partners. Weights of the network, and weights and buffers of the mixer, are equal."""
+    """Each process draws its own partners. Both have the same network weights, and the same weights of the mixer."""
     launch(2, [str(folder), str(tmp_path)], program=(f"{HELPERS}/mixers_on_processes.py",), seconds=1500)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert {name.split()[0] for name in first} == set(MIXERS)

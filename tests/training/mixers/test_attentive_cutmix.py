@@ -62,7 +62,7 @@ def test_the_first_of_equal_cells_are_selected():
 
 
 @pytest.mark.parametrize("teacher", ["start", "network"])
-def test_only_the_teacher_named_network_changes_with_the_training(teacher):
+def test_only_teacher_network_changes_with_the_training(teacher):
     trained = network()
     method = mixer("attentive_cutmix", network=trained, options={"teacher": teacher})
     context = replace(batch(), model=trained.eval())

@@ -17,7 +17,7 @@ from diffcore_hf.training.mixers.base import evaluation_mode
 
 
 @pytest.mark.parametrize("name", ["automix", "samix"])
-def test_a_generator_without_values_gives_mixup_with_one_half(name):
+def test_a_generator_whose_value_layer_is_zero_gives_mixup_with_one_half(name):
     method = mixer(name, options={"clean_loss": False, "margin": 0.0})
     for parameter in method.generator.value.parameters():
         torch.nn.init.zeros_(parameter)

@@ -127,7 +127,7 @@ def test_the_last_layer_is_used_if_every_map_is_coarse():
     assert (layer.name, layer.is_fine) == ("layer4", False)
 
 
-def test_a_layer_that_is_changed_in_place_behind_the_hook():
+def test_features_do_not_change_if_the_next_layer_works_in_place():
     convolution = nn.Conv2d(3, 4, 3)
     network = SmallNetwork(convolution, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
     features, _, _ = layer_gradients(network, images(), classes(), MapLayer("0", 30, 30))
