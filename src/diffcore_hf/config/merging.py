@@ -17,8 +17,8 @@ from diffcore_hf.core.errors import UserError
 def build(schema: RecipeSchema, *layers: Mapping[str, Any]) -> Any:
     """Return the recipe of some layers; a later layer overrides an earlier one.
 
-    If a layer has the key `preset`, the values of that preset are the first layer. If several layers have it, the last
-    one is used. A text in place of a section sets the path or name of that section.
+    If a layer has the key `preset`, the values of that preset are the first layer. If several layers have it, the
+    preset of the last of them is used. A text in place of a section sets the path or name of that section.
 
     Raises:
         UserError: a key or value is wrong; the message has the dotted key, its value and a remedy.

@@ -81,13 +81,13 @@ def known_arms(recipe: TrainRecipe) -> dict[str, dict[str, Any]]:
 
 
 def check_mixer_of_all(recipe: TrainRecipe) -> None:
-    """Check that no arm of a mixer is compared with arms that have the mixer of the recipe.
+    """Check that arms of mixers are not compared with arms that have the mixer of the recipe.
 
     The mixer of a recipe is a setting of all its arms, also of `plain`. A comparison of `plain` with a mixer would then
     compare two mixers.
 
     Raises:
-        UserError: the recipe has a mixer, and an arm of `compare` is a mixer of the package.
+        UserError: the recipe has a mixer, and `compare` names a mixer of the package and an arm that is none.
     """
     mixer = recipe.mixer.name
     own = [name for name in recipe.compare if name in MIXERS and name not in (recipe.arms or {})]

@@ -57,7 +57,7 @@ def finished_trainings(
     Args:
         folder: `output` of a training, with or without a comparison.
         arms: names of the arms to return, in this order; empty: all arms.
-        changes: layer of keys that replace those of each recipe, such as another `data.path`.
+        changes: keys that replace the same keys of each recipe, such as another `data.path`.
 
     Raises:
         UserError: the folder is not the output of a training, the training is not finished, or an arm does not exist.

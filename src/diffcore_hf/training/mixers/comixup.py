@@ -36,8 +36,8 @@ class CoMixup(Mixer):
         gamma: weight of the penalty for images that other outputs show, not negative; 1 in the paper.
         eta: weight of the draws, not negative; 0.05 in the paper.
         omega: weight of distances between salient cells in the diversity, from 0 to 1; 0.001 in the paper.
-        threshold: an image is penalised if other outputs show more of it than this number of whole images, not
-            negative; 0.83 in the paper.
+        threshold: an image is penalised if the other outputs show more than `threshold` n^2 cells of it, not negative;
+            0.83 in the paper.
         rounds: rounds of coordinate descent, 1 to 10; 4 in the paper.
         grid: number of cells of a side, 1 to 6; 4 in the paper.
         partition: largest number of images that are mixed with each other, 2 to 64; 20 in the paper.
