@@ -17,7 +17,7 @@ def enlarged(folder: Path, target: Path, seed: int, *, rows: int = 4, row_bytes:
     """Copy a folder and add a file of random bytes, listed in the manifest as an export lists its pictures."""
     shutil.copytree(folder, target)
     random = np.random.default_rng(seed)
-    # Among the pictures, because a shard has to be in a configuration.
+    # The file is added to the pictures, because a shard has to be in a configuration.
     path = target / "assets" / f"extra-{seed}.parquet"
     table = pa.table({"bytes": pa.array([random.bytes(row_bytes) for _ in range(rows)], pa.binary())})
     pq.write_table(table, path, row_group_size=16, compression="none")

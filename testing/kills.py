@@ -50,7 +50,7 @@ def push_and_kill_when(
 
 
 def stored(hub: Double, repo: str) -> int:
-    """Return the bytes of large objects and xorbs that the Hub stores for a repository, committed or not."""
+    """Return the number of bytes that the Hub stores for a repository in large objects and xorbs, committed or not."""
     objects = sum(hub.objects.size(sha256) for sha256 in hub.dataset(repo).objects)
     return objects + sum(map(len, hub.objects.xet.xorbs.values()))
 

@@ -65,8 +65,8 @@ class Client:
     """A worker process in which a call runs a function: `client(function, *args, **kwargs)`.
 
     The function must be importable, because it is pickled by name. Its arguments and its result must be picklable. Its
-    exception is raised here, with the traceback of the worker as a note. A call starts the worker if it does not run,
-    also after a call that killed it or took more than `timeout` seconds.
+    exception is raised here, with the traceback of the worker as a note. A call starts the worker if it is not
+    running. An earlier call ended it if the call killed it or took more than `timeout` seconds.
     """
 
     def __init__(self, hub: Double, home: Path, *, xet: bool, token: str | None = None, timeout: float = 120):

@@ -46,7 +46,10 @@ class Double:
         self.reset()
 
     def reset(self) -> None:
-        """Resets everything except the accounts and the Xet store, because hf_xet never sends the same data twice."""
+        """Resets everything except the accounts and the Xet store.
+
+        The Xet store stays, because hf_xet never sends the same data twice.
+        """
         with self._lock:
             xet = self.objects.xet
             self.objects = Objects()

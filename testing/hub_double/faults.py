@@ -5,8 +5,8 @@
     rule = hub.faults.add(*STEPS["tag"], Reset(), times=None)         # into every request
     rule.hits
 
-Rules are tried in order. The first rule is used that matches the request and has skipped `skip` requests. A rule that
-was applied `times` times is not used again. server.py applies the faults to the sockets.
+Rules are tried in order. The first rule that matches the request, and has already skipped `skip` requests, is used. A
+rule that was applied `times` times is not used again. server.py applies the faults to the sockets.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Delay:
 
 @dataclass(frozen=True)
 class Silence:
-    """There is no reply for some seconds. If the client disconnects before, the request is not applied."""
+    """There is no reply for some seconds. If the client disconnects in this time, the request is not applied."""
 
     seconds: float
 
@@ -117,7 +117,7 @@ class Faults:
             method, path: regular expressions, e.g. "POST|PUT" and "/commit/main$".
             skip: number of matching requests that pass first.
             fault: the fault.
-            times: number of requests after that into which the fault is injected; None for all.
+            times: number of requests, after the skipped ones, into which the fault is injected; None for all.
         """
         rule = Rule(re.compile(method), re.compile(path), fault, skip, times)
         with self._lock:

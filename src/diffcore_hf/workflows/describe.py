@@ -36,11 +36,11 @@ KIND = ReportKind("--json", "a description of a dataset", "diffcore-hf descripti
 _BATCH = 4096
 LEGEND = (
     "CMMD      x 1000, ± standard error; 0 is expected if kept and real images are samples of one distribution",
-    "coverage  share of real images with a kept image among their neighbours (in brackets: expected)",
+    "coverage  share of real images with a kept image among their neighbours (in brackets: the expected share)",
     "density   kept images around real images; 1 is expected",
-    "Vendi     number of different kept images (in brackets: of as many real images)",
-    "cosine    mean similarity of two kept images of a class (in brackets: of two real images)",
-    "ratio     lowest ratio of the distances to the two nearest real images (in brackets: of a real image)",
+    "Vendi     number of different images among n kept images (in brackets: among n real images)",
+    "cosine    mean similarity of two kept images of a class (in brackets: of two real images of the class)",
+    "ratio     distance to the nearest / second nearest real image: the lowest of kept (in brackets: real) images",
 )
 
 

@@ -112,7 +112,7 @@ class AttemptTally:
     """Class that the image has to show -> the bounds of its attempts."""
 
     def label_of(self, unit: UnitKey) -> tuple[int | None, float | None]:
-        """Return target class and weight of the kept attempt of a unit; (None, None) if there is none."""
+        """Return target class and weight of the kept attempt of a unit; (None, None) if no attempt was kept."""
         attempt = self.kept.get(unit)
         return (None, None) if attempt is None else (attempt["target_label"], attempt["target_weight"])
 
