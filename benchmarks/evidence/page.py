@@ -178,7 +178,7 @@ def _investment(results: Results) -> list[str]:
         f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
         tables.of_arms(results, {"plain": "real images alone", **tuned}, f"{STANDARD}.all", "tuned"),
         f"**The same number of kept images for each policy.** Each arm trains on the first n images that its policy "
-        f"keeps. The number n is the smallest number of images that one of the policies keeps. Trained from scratch, "
+        f"keeps. The number n is the number of images that the strictest policy keeps. Trained from scratch, "
         f"{tables.seeds(results, list(equal))}:",
         tables.of_arms(results, equal, f"{STANDARD}.all.equal-kept"),
     ]
