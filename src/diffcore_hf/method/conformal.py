@@ -52,8 +52,8 @@ def similarity_bounds(scores: Floats, labels: Ints, classes: int, alpha: float) 
 
     A class of at least SIMILARITIES_POOLED_BELOW images has its own bound. The smaller classes pool the differences
     d_i = s_i - (mean of the other left-out scores of the class). Their bound is the mean score of the class plus the
-    conformal bound of the pool. A class of one image has no left-out score. The mean over the mean scores of the other
-    classes replaces its mean score.
+    conformal bound of the pool. A class of one image has no left-out score, so the mean over the mean scores of the
+    other classes replaces its mean score.
 
     Args:
         scores: (N,) float64, left-out similarities of real images; NaN if there is no score.

@@ -1,7 +1,7 @@
 """Fits the filter of a published dataset again, from the embeddings that the dataset contains.
 
-Owns the choice of the references, which follows from the row ids, labels and hashes of the real images, and the stored
-embeddings of the captions of contexts.
+Owns two inputs of the fit. The references follow from the row ids, labels and hashes of the real images. The embeddings
+of the captions of contexts are stored in diffcore.json.
 """
 
 from __future__ import annotations

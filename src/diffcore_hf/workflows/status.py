@@ -1,4 +1,4 @@
-"""Shows the state of a run from its folder, from any machine that sees it, while it runs. Loads no model and no source.
+"""Shows the state of a run, also while it runs, on any machine that can read its folder. Loads no model and no source.
 
 Owns the text. The figures and the notes are small files that the workers write (augmentation/figures.py,
 augmentation/worker_notes.py). A worker counts as working if the counter in its note changed between two readings.

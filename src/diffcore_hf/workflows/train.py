@@ -145,8 +145,9 @@ def write_worth(data_path: str | Path, comparison: Mapping[str, Any]) -> Path | 
         comparison: content of compare.json of the trainings.
 
     Returns:
-        The path of the card. None means that no sentence was written. Then only one arm was trained, or the data is not
-        a folder of this project, or the data has changed since the training, or the card has no line for the sentence.
+        The path of the card. None means that no sentence was written, for one of these reasons: only one arm was
+        trained; the data is not a folder of this project, or has changed since the training; the card has no line for
+        the sentence.
     """
     folder = Folder(data_path)
     manifest = folder.manifest()
