@@ -93,7 +93,7 @@ def workers(out, count, process):
 
 
 def decided(files):
-    """Returns the published files without the picture, whose number of tiles the tests change."""
+    """Returns the published data files without pictures. Started processes draw more tiles than the test process."""
     return {name: content for name, content in files.items() if name.startswith(("data", "generated", "attempts"))}
 
 

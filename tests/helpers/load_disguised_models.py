@@ -59,8 +59,7 @@ def _both(*changes: Callable[[Path, Outside], None]) -> Callable[[Path, Outside]
 
 
 def _without_weights(name: str) -> Callable[[Path, Outside], None]:
-    """Return a change that replaces the weights by an empty file of weights, so that a library would make random
-    ones."""
+    """Return a change that replaces the weights by a file without tensors. A library would then use random weights."""
     import numpy as np
     from safetensors.numpy import save
 

@@ -1,4 +1,4 @@
-"""Canny edges: small images whose edges can be found by hand, and the rule of the two bounds."""
+"""Tests of Canny edges: small images whose edges can be found by hand, and the rule of the two bounds."""
 
 import numpy as np
 import pytest

@@ -35,8 +35,8 @@ def test_leave_one_out_rejections_equal_a_slow_implementation(alpha):
 
 
 def test_small_classes_use_pooled_differences():
-    # The means of the other scores of class 0 are 0.65, 0.6 and 0.55, so the differences are -0.15, 0 and 0.15. The
-    # differences of class 1 are -0.2 and 0.2.
+    # The scores of class 0 are compared with the means of the other two scores: 0.65, 0.6 and 0.55. The differences
+    # are -0.15, 0 and 0.15. Those of class 1 are -0.2 and 0.2.
     scores, labels = np.array([0.5, 0.6, 0.7, 0.1, 0.3, np.nan]), np.array([0, 0, 0, 1, 1, 2])
     bounds, rejected = similarity_bounds(scores, labels, 4, 0.4)  # k = floor(6 * 0.4) = 2: -0.15
     np.testing.assert_allclose(bounds, [0.45, 0.05, 0.25, 0.25], atol=1e-12)  # classes 2, 3: (0.6 + 0.2) / 2

@@ -103,7 +103,7 @@ def test_the_number_of_compared_pairs_is_bounded_for_every_shape(monkeypatch):
 
 
 def exact(monkeypatch, real, kept):
-    """Raises the bound of the number of pairs so far that all pairs are compared, and returns the embeddings."""
+    """Raises the bound of the number of pairs, so that all pairs are compared. Returns the embeddings."""
     monkeypatch.setattr(module, "MOST_PAIRS", 1_000_000)
     return real, kept
 

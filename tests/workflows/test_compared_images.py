@@ -36,7 +36,7 @@ def picture(seed):
 
 
 class Drawn(Strategy):
-    """Draws a test image, a training image or one of two other pictures, mirrored and scaled, by the seed."""
+    """Returns a test image, a training image or one of two other pictures, mirrored and with noise. The seed selects it."""
 
     uses_model = False
     reads = ("prompt", "seed")

@@ -1,4 +1,4 @@
-"""Processes that are killed while tokens are learned, captions are made or images are embedded by a second tower.
+"""Tests of processes that are killed while they learn tokens, make captions or embed images with a second tower.
 
 A killed process runs no handler. The next command continues with the finished files, and the result is the same.
 """

@@ -1,4 +1,4 @@
-"""Tests of a full and of a read-only file system that the kernel makes, as far as this process may mount one."""
+"""Tests of a full and of a read-only file system that are really mounted. They need the right to mount."""
 
 import os
 import shutil

@@ -18,7 +18,7 @@ VIT = {"model": {"name": "test_vit", "pretrained": False}, "transform": {"size":
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_one_error_before_any_training_names_all_arms_that_the_network_cannot_use(train_recipe, tmp_path, kind):
-    """The remedy in the message trains the other arms."""
+    """The remedy in the message leaves these arms out. The remaining arms are then trained."""
     recipe = train_recipe(
         compare=["plain", "cutmix", *sorted(REFUSED[kind])], model={"name": f"test_{kind}"}, max_steps=2
     )
