@@ -36,7 +36,7 @@ def picture(seed):
 
 
 class Drawn(Strategy):
-    """Returns a test image, a training image or one of two other pictures, mirrored and with noise. The seed selects it."""
+    """Returns a test image, a training image or one of two other pictures by the seed, mirrored and with noise."""
 
     uses_model = False
     reads = ("prompt", "seed")
