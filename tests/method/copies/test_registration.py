@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -7,8 +8,8 @@ from diffcore_hf.method.copies.closeness import BOUND
 from diffcore_hf.method.copies.nomination import PrintIndex, picture_hash, window_hashes
 from diffcore_hf.method.copies.prints import SIDE, Print, make_print
 from diffcore_hf.method.copies.registration import closest, correlations, register
-from diffcore_hf.method.copies.sampling import UNIT, sampled, weights
-from diffcore_hf.method.copies.windows import WHOLE, rounded_aspect, shapes_of, starts, windows_of
+from diffcore_hf.method.copies.sampling import UNIT, sampled, sampled_parts, weights
+from diffcore_hf.method.copies.windows import WHOLE, Window, rounded_aspect, shapes_of, starts, windows_of
 
 
 @cache
@@ -123,3 +124,19 @@ def test_an_index_skips_unreadable_images_and_keeps_their_indices():
 def test_pixels_of_another_shape_are_refused():
     with pytest.raises(ValueError, match="shape"):
         make_print(np.zeros((10, 10, 3), np.uint8), 1.0)
+
+
+def test_parts_sampled_together_are_those_sampled_alone():
+    maps = np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE)).astype(np.uint8)
+    places = [Window(0.1, -0.2, 0.7, 0.9), Window(0.0, 0.0, 1.0, 1.0), Window(0.3, 0.4, 0.75, 0.6)]
+    alone = [sampled(maps, *place, 32, 32) for place in places]
+    assert np.array_equal(sampled_parts(maps, places, 32), np.stack(alone, axis=1))
+
+
+def test_the_closest_of_several_images_is_that_of_single_comparisons():
+    """Images of one aspect are compared in one computation, so another set of images must not change a score."""
+    prints = [replace(_print(_pixels(seed)), aspect=aspect) for seed, aspect in enumerate((1.0, 1.5, 1.0, 0.7, 1.5))]
+    tested = _print(_pixels(2))
+    single = [register(tested, other) for other in prints]
+    assert closest(tested, prints) == (2, max(single))
+    assert closest(tested, prints[:2]) == (int(np.argmax(single[:2])), max(single[:2]))

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcore_hf.method.arrays import Floats
 from diffcore_hf.method.copies.prints import Print
-from diffcore_hf.method.copies.sampling import rounded, sampled, weights
+from diffcore_hf.method.copies.sampling import Levels, rounded, sampled, weights
 from diffcore_hf.method.copies.windows import WHOLE, rounded_aspect, shapes_of, starts
 
 CELLS = 8
@@ -37,7 +36,7 @@ def picture_hash(picture: Print) -> Hashes:
 
 def window_hashes(picture: Print) -> Hashes:
     """Return the (n, WIDTH) int8 hashes of the n windows of an image, in the order of `windows_of`."""
-    maps = picture.maps.astype(np.float64)
+    maps = picture.maps.astype(np.float32)
     hashes = []
     for width, height in shapes_of(rounded_aspect(picture.aspect)):
         lefts, tops = starts(width), starts(height)
@@ -48,8 +47,9 @@ def window_hashes(picture: Print) -> Hashes:
     return np.concatenate(hashes)
 
 
-def _hashes(cells: Floats) -> Hashes:
+def _hashes(levels: Levels) -> Hashes:
     """Return the (n, WIDTH) hashes of the averages (n, 2, CELLS**2) of some windows."""
+    cells = levels.astype(np.float64)
     centred = cells * cells.shape[-1] - cells.sum(axis=-1, keepdims=True)
     norms = np.sqrt((centred**2).sum(axis=-1, keepdims=True))
     unit = np.divide(centred, norms, out=np.zeros_like(centred), where=norms > 0)
