@@ -100,7 +100,7 @@ def _starts(tested: Print, others: Sequence[Print]) -> list[list[_Start]]:
         maps = np.stack([others[image].maps for image in members])
         for width, height in shapes_of(aspect):
             for image, starts in zip(members, _best_places(templates, maps, width, height), strict=True):
-                found[image] += [_Start(score, image, *place) for score, *place in starts]
+                found[image] += [_Start(score, image, place, is_mirrored) for score, place, is_mirrored in starts]
     return found
 
 

@@ -51,11 +51,13 @@ def sampled_parts(maps: NDArray[np.uint8], places: Sequence[Window], size: int) 
     Returns:
         (2, n, size, size) float32 with integers in [0, 255]. Each part is that of `sampled`.
     """
-    down = np.stack([weights(place.top, place.height, size) for place in places])
-    across = np.stack([weights(place.left, place.width, size).T for place in places])
+    down: Levels = np.stack([weights(place.top, place.height, size) for place in places])
+    across: Levels = np.stack([weights(place.left, place.width, size).T for place in places])
     # Small products stay in this thread. The library of numpy divides one large product among threads of its own, which
     # takes ten times the CPU time while other threads compare images too.
-    return rounded(down @ maps.astype(np.float32)[:, None] @ across)
+    whole: Levels = maps.astype(np.float32).reshape(2, 1, SIDE, SIDE)
+    sums: Levels = np.matmul(np.matmul(down, whole), across)
+    return rounded(sums)
 
 
 def rounded(sums: Levels) -> Levels:
