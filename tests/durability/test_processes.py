@@ -29,7 +29,7 @@ def recipe(make, tmp_path, monkeypatch):
 
 
 def decided(files):
-    """Returns the published data files without pictures. Started processes draw more tiles than the test process."""
+    """Returns the published data files without the contact sheet, which has fewer tiles in the test process."""
     return {name: content for name, content in files.items() if name.startswith(("data", "generated", "attempts"))}
 
 

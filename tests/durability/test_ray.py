@@ -28,7 +28,7 @@ BOUND = 600
 
 @pytest.fixture
 def recipe(make, tmp_path, monkeypatch):
-    """Returns a recipe file. The nodes inherit the environment, and the strategy of the tests is imported there."""
+    """Returns a recipe file, and sets the variables with which the nodes can import the strategy of the tests."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT), str(ROOT / "tests/helpers")]))
     monkeypatch.setenv("NOISE_SECONDS", "0.6")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -39,7 +39,7 @@ def recipe(make, tmp_path, monkeypatch):
 
 @pytest.fixture
 def cluster(recipe):
-    """Returns a cluster whose head has no CPUs, so that a test can kill each node with workers."""
+    """Returns a cluster whose head node has no CPUs. So no worker runs there, and a test can kill any node with workers."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     before = {process.pid for process in psutil.process_iter()}
     # The path of a socket has at most 107 characters, so the folder of pytest is too long.
@@ -93,7 +93,7 @@ def workers(out, count, process):
 
 
 def decided(files):
-    """Returns the published data files without pictures. Started processes draw more tiles than the test process."""
+    """Returns the published data files without the contact sheet, which has fewer tiles in the test process."""
     return {name: content for name, content in files.items() if name.startswith(("data", "generated", "attempts"))}
 
 

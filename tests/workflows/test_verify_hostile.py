@@ -31,7 +31,7 @@ VALUES = {
 
 
 def outcome(folder):
-    """Returns the faults of a dataset, or the error of one line."""
+    """Returns the faults that `verify` finds, or only the message of its UserError."""
     try:
         faults = verified(str(folder)).faults
     except UserError as error:

@@ -45,7 +45,7 @@ def test_a_whole_image_has_the_cells_of_its_map(side):
 
 
 def test_a_view_has_the_cells_of_its_part_of_the_map():
-    """The map is x + 10 y. Its four columns have x = 0.125, 0.375, 0.625 and 0.875, and its rows have the same y."""
+    """The map is x + 10 y. The values of x are 0.125, 0.375, 0.625 and 0.875, and those of y are the same numbers."""
     places = 0.125 + 0.25 * torch.arange(4)
     maps = (places[None, :] + 10 * places[:, None])[None]
     parts = views((0.25, 0.25, 0.5, 0.5, False), (0.25, 0.25, 0.5, 0.5, True))

@@ -1,6 +1,7 @@
 """Tar headers: reads the headers of a tar file with bounds, because `tarfile` has none.
 
-A header can hold a name of gigabytes or a list of millions of pieces, and both can be compressed to some megabytes.
+A header can hold a name of gigabytes, or the list of the millions of pieces of a sparse file. Both can be compressed to
+some megabytes.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ class Generate(Stage):
         batch_size: number of images in a device batch. None: it is chosen automatically.
         checks: `filter.checks` of the recipe. The strategy may return the reason of such a check as a flag, if the
             check has `recorded=True`.
-        files: the files that a real image may name; by default only stored bytes are read.
+        files: the folders whose files the cell of a real image may name. By default there are none, so only images
+            that are stored as bytes are read.
         mark: the XMP mark of the images. None: the mark names the model.
     """
 
@@ -133,7 +134,10 @@ class Generate(Stage):
         }
 
     def _model_settings(self) -> dict[str, Any]:
-        """Return the fields and identities of the model; no fields if the strategy uses no model."""
+        """Return the settings of the model, and the identities of the model and its adapters.
+
+        The result is empty if the strategy uses no model.
+        """
         if not self.strategy.uses_model:
             return {}
         config, info = self.resolved

@@ -169,7 +169,8 @@ def _build_with_weights(
     try:
         return _build(config.name, config.drop_path, size, {"pretrained": True, **weights.load_args, **arguments})
     except UserError as error:
-        # If the weights are not the cause, building the network without them raises the error that fits.
+        # If the network cannot be built without the weights either, they are not the cause. Then this call raises the
+        # error that the user sees.
         _build(config.name, config.drop_path, size, arguments)
         raise UserError(
             f"{weights.path}: its weights do not fit {config.name} ({reason_of(error)}). "

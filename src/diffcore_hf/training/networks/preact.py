@@ -1,4 +1,4 @@
-"""PreActResNet-18 and -34 in the form that papers on mixup train on small images.
+"""PreActResNet-18 and -34 for small images, in the form that papers on mixup use.
 
 Owns the two networks and their names in timm's registry. Importing this module is enough for
 `timm.create_model("preact_resnet18")`, for `local-dir:` folders and for timm's tools. There are no pretrained weights.
