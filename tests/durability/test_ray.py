@@ -39,7 +39,7 @@ def recipe(make, tmp_path, monkeypatch):
 
 @pytest.fixture
 def cluster(recipe):
-    """Returns a cluster whose head node has no CPUs. So no worker runs there, and a test can kill any node with workers."""
+    """Returns a cluster whose head node has no CPUs. So workers run on the other nodes only, which a test can kill."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     before = {process.pid for process in psutil.process_iter()}
     # The path of a socket has at most 107 characters, so the folder of pytest is too long.

@@ -10,7 +10,7 @@ from small_photos import CLASSES, picture
 def augmented(counts=(6, 5, 4), *, without=(2,), size=(24, 20), generated_size=(32, 32), start=0):
     """Returns rows (image, label, generated, status, row_id).
 
-    The rows of each class are numbered from `start`. In each class, rows whose number is in `without` have no counterpart.
+    The rows of each class are numbered from `start`. Rows whose number is in `without` have no counterpart.
     """
     from datasets import ClassLabel, Dataset, Features, Image, Value
 
