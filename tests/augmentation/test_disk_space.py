@@ -1,4 +1,4 @@
-"""Tests of the disk space of a run: if there are many parts, some parts are counted to estimate all attempts."""
+"""Tests of the disk space of a run: the attempts of some parts are counted to estimate those of all parts."""
 
 from types import SimpleNamespace
 

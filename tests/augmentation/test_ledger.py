@@ -80,7 +80,7 @@ def test_parts_with_equal_keys_and_other_facts_have_the_same_first_half_of_the_n
     assert one.stem.split("-")[0] == other.stem.split("-")[0]
 
 
-def test_references_are_listed_by_their_row_ids(ledger):
+def test_the_name_of_a_part_of_references_has_the_hash_of_their_row_ids(ledger):
     path = ledger.write(REFERENCES, references("b", "a"))
     assert path.stem.split("-")[0] == hashlib.sha256(b"a 0 0\nb 0 0").hexdigest()[:16]
 
@@ -229,7 +229,7 @@ def test_no_flipped_bit_reaches_an_export(ledger):
     assert outcome(ledger, paths[0]) == before
 
 
-def test_a_part_of_an_earlier_version_is_checked_by_the_hash_in_its_name(ledger):
+def test_a_part_that_an_earlier_release_wrote_is_checked_by_the_hash_in_its_name(ledger):
     table = attempts(("a", 0, 0))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, row_group_size=4)
@@ -275,7 +275,7 @@ def test_embeddings_are_read_bit_for_bit_as_they_were_written(ledger):
     assert read_facts(path, "r0")["embedding"].type == pa.list_(pa.float16())
 
 
-def test_hashes_are_sliced_like_a_list_and_embeddings_exist_by_index():
+def test_hashes_are_sliced_like_a_list_and_exist_tells_which_indices_have_an_embedding():
     facts = Facts.empty(wanted_inputs)
     table = pa.concat_tables([attempts((f"a{i}", 0, 0), image=None if i % 3 else b"%d" % i) for i in range(6)])
     missing = attempts(("b", 0, 0), embedding=None)
@@ -301,7 +301,7 @@ def test_null_rows_of_an_embedding_column_are_empty_arrays():
 
 
 def test_the_hash_of_facts_does_not_depend_on_their_storage():
-    """Chunks, offsets and values behind nulls are different, but the rows are the same."""
+    """Chunks, offsets and the stored values of null cells are different, but the rows are the same."""
     table = pa.concat_tables([attempts(("a", 0, 0)), attempts(("b", 1, 2), image=None, embedding=None, reason="é")])
     table = table.drop_columns(["generated_image"])
     longer = pa.concat_tables([attempts(("x", 9, 9)).drop_columns(["generated_image"]), table, table])

@@ -10,7 +10,8 @@ from diffcore_hf.method.checks import KEPT
 from diffcore_hf.method.copies.closeness import BOUND, COPY, LEAK, MEMORISED
 
 SPLIT, TRAINING, COUNTERPART = "split", "training", "counterpart"
-"""Kinds of the nearest image: a row of another split or a held-out row, an augmented row, or an earlier counterpart."""
+"""Kinds of the nearest image, in this order: a real image of another split or a held-out one, a real image of the split
+that is augmented, and an earlier counterpart."""
 
 
 KIND_OF = {LEAK: SPLIT, MEMORISED: TRAINING, COPY: COUNTERPART}

@@ -1,7 +1,7 @@
 """Strategies whose images come from one pipeline: the parts that they share.
 
-Owns the check of the names of the options, the columns that follow from them, and the loading of the model. Does not
-own the pipelines (models/).
+Owns the loading of the model, the check of the names of the options, and the choice of the columns that the options
+need. Does not own the pipelines (models/).
 """
 
 from __future__ import annotations

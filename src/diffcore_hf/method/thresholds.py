@@ -67,9 +67,9 @@ def chunks(count: int, width: int) -> Iterator[slice]:
 def class_threshold(embeddings: Embeddings) -> float:
     """Returns the expected cosine similarity of two different real images of one class (Eq. 5, unordered pairs).
 
-    The result is exact and takes O(N d) operations, because the squared norm of the sum of unit vectors counts every
-    pair twice and each vector once. The paper divides the sum over ordered pairs by C(N, 2), which gives twice this
-    value.
+    The result is exact and takes O(N d) operations. The squared norm of the sum of the unit vectors is twice the sum of
+    the cosines of all pairs, plus one for each vector, which is subtracted. The paper divides the sum
+    over ordered pairs by C(N, 2), which gives twice this value.
 
     Args:
         embeddings: (N, d), any float type and norm; N >= 2.

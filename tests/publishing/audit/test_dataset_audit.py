@@ -84,7 +84,7 @@ def test_a_run_is_consistent_under_every_policy(exported):
         (("data", "status", 0, "finished"), "default: the status does not follow from the attempts"),
         (("attempts", "image", 0, None), "attempts: the image of a kept attempt is missing"),
         (("generated", "copy", 0, ABOVE), "generated: a row occurs more than once"),
-        (("classes", "planned", 0, 99), "diffcore.json counts .* planned units: configuration classes has"),
+        (("classes", "planned", 0, 99), "diffcore.json counts .* planned units: the configuration `classes` has"),
         (("data", "generated", 0, None), "default: the counterpart is missing"),
         (("generated", "image", 0, None), "generated: the image is missing"),
         (("generated", "similarity", 0, 0.0), "generated: a row differs from its attempt"),
@@ -247,7 +247,7 @@ def test_a_changed_value_of_the_manifest_is_reported(run, key, value, line):
 def test_wrong_counts_in_the_manifest_are_reported(run):
     counts = Folder(run).manifest()["counts"]
     first, second, third = audited(run, counts=counts | {"kept": 99})
-    assert first.startswith("diffcore.json counts 99 kept: configuration attempts has ")
+    assert first.startswith("diffcore.json counts 99 kept: the configuration `attempts` has ")
     assert second.startswith(f"diffcore.json counts {counts['planned']} planned units: the sum over its statuses is ")
     assert third.startswith("diffcore.json counts 99 kept units: the attempts give ")
 

@@ -1,4 +1,4 @@
-"""Tests of a mixer in a training: its context, its effects on the loss and the optimiser, and resuming."""
+"""Tests of a mixer in a training: its context object, its effects on the loss and the optimiser, and resuming."""
 
 from __future__ import annotations
 

@@ -75,11 +75,16 @@ def _audit_counts(shards: Shards, classes: ClassTable, checks: RowChecks) -> Non
     by_status = counts["kept"] + counts["exhausted"] + counts["failed"] + counts["pending"]
     planned = sum(row["planned"] for row in classes.rows)
     pairs = (
-        ("attempts", counts["attempts"], sum(checks.tally.attempts.values()), "configuration attempts has"),
-        ("kept", counts["kept"], len(checks.tally.kept), "configuration attempts has"),
-        ("planned units", counts["planned"], planned, "configuration classes has"),
-        ("rows", counts["rows"], len(own), "configuration references has"),
-        ("unlabelled rows", counts["unlabelled"], sum(references.labels[row] < 0 for row in own), "references has"),
+        ("attempts", counts["attempts"], sum(checks.tally.attempts.values()), "the configuration `attempts` has"),
+        ("kept", counts["kept"], len(checks.tally.kept), "the configuration `attempts` has"),
+        ("planned units", counts["planned"], planned, "the configuration `classes` has"),
+        ("rows", counts["rows"], len(own), "the configuration `references` has"),
+        (
+            "unlabelled rows",
+            counts["unlabelled"],
+            sum(references.labels[row] < 0 for row in own),
+            "the configuration `references` has",
+        ),
         ("planned units", counts["planned"], by_status, "the sum over its statuses is"),
     )
     for noun, stated, counted, source in pairs:
@@ -90,8 +95,8 @@ def _audit_counts(shards: Shards, classes: ClassTable, checks: RowChecks) -> Non
 def _audit_planned(shards: Shards, classes: ClassTable, checks: RowChecks) -> None:
     """Check the numbers of planned units by class and by status.
 
-    Other layouts are not checked, because only layout `columns` shows which rows are planned. A dataset with a number
-    of images per class is not checked either, because the number of units of a row is then not known.
+    Other layouts are not checked, because only layout `columns` shows which rows are planned. A dataset whose
+    recipe has `select.per_class` is not checked either, because the number of units of a row is then not known.
     """
     recipe, counts = shards.manifest["recipe"], shards.manifest["counts"]
     if shards.manifest.get("layout", "columns") != "columns" or (recipe.get("select") or {}).get("per_class"):
@@ -100,9 +105,11 @@ def _audit_planned(shards: Shards, classes: ClassTable, checks: RowChecks) -> No
     planned = Counter(checks.references.labels.get(row_id, -1) for row_id in checks.planned)
     for row in classes.rows if not shards.target_columns else ():
         if row["planned"] != copies * planned[row["label"]]:
-            checks.findings.add("classes: the number of planned units differs from configuration default", row["name"])
+            checks.findings.add(
+                "classes: the number of planned units differs from that in the configuration `default`", row["name"]
+            )
     if counts["planned"] != copies * len(checks.planned):
-        place = f"configuration default has {copies * len(checks.planned)}"
+        place = f"the configuration `default` has {copies * len(checks.planned)}"
         checks.findings.add(f"diffcore.json counts {counts['planned']} planned units", place)
     statuses = checks.statuses.count(checks.planned, copies)
     if statuses is not None:
