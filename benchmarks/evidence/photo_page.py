@@ -165,13 +165,13 @@ def mixed(photos: PhotoResults) -> str:
     rest = len(known) - raised - lowered
     return (
         f"Compared with the same counterparts without mixing, top-1 with mixing is {' and '.join(changes)} of "
-        f"{len(known)} comparisons."
+        f"{len(known)} comparisons, where the 95 % interval excludes zero."
         + (f" In the {rest} others, {_ZERO}" if rest > 1 else "")
         + (f" In the other comparison, {_ZERO}" if rest == 1 else "")
     )
 
 
-_ZERO = "the 95 % interval of the difference contains zero."
+_ZERO = "it does not."
 
 
 def enough_seeds(photos: PhotoResults) -> bool:

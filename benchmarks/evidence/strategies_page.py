@@ -92,6 +92,15 @@ def _gap(results: Results, arm: StrategyArm, base: StrategyArm) -> Difference | 
     return difference(accuracy(results, arm), accuracy(results, base))
 
 
+def _points(results: Results, arm: StrategyArm, base: StrategyArm) -> str:
+    """Returns a difference as text. With too few seeds to judge, it has the number of seeds instead of an interval."""
+    gap = _gap(results, arm, base)
+    seeds = len(set(accuracy(results, arm)) & set(accuracy(results, base)))
+    if gap is None or not 1 < seeds < FEWEST_SEEDS:
+        return points(gap)
+    return f"{100 * gap.mean:+.1f}, {seeds} seeds"
+
+
 def _verdict(results: Results, arm: StrategyArm, base: StrategyArm) -> str:
     return verdict(_gap(results, arm, base), len(set(accuracy(results, arm)) & set(accuracy(results, base))))
 
@@ -131,7 +140,7 @@ def _ways(results: Results) -> str:
         row = [SOURCES[name].words]
         for way in WAYS:
             scores = accuracy(results, StrategyArm(name, way))
-            gap = points(_gap(results, StrategyArm(name, way), StrategyArm(name, "append")))
+            gap = _points(results, StrategyArm(name, way), StrategyArm(name, "append"))
             bracket = "" if way == "append" or not gap else f" ({gap})"
             row.append(f"{percent(scores)}{bracket}" if scores else NOT_MEASURED)
         rows.append([*row, _span(results, [StrategyArm(name, way) for way in WAYS])])
@@ -143,7 +152,7 @@ def _filter(results: Results) -> str:
     for name in STRATEGIES:
         kept = results.of_series(SERIES, StrategyArm(name, "append", BEST).name, NET, lambda result: result["kept"])
         right = results.of_series(SERIES, StrategyArm(name, "append", BEST).name, NET, _right)
-        gaps = [points(_gap(results, StrategyArm(name, way, BEST), StrategyArm(name, way))) for way in WAYS]
+        gaps = [_points(results, StrategyArm(name, way, BEST), StrategyArm(name, way)) for way in WAYS]
         rows.append([SOURCES[name].words, count(kept) or "–", percent(right), *(gap or NOT_MEASURED for gap in gaps),
                      _span(results, [StrategyArm(name, way, BEST) for way in WAYS])])  # fmt: skip
     head = [

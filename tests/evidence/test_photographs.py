@@ -148,12 +148,12 @@ def test_the_lowest_of_the_rates_with_equal_scores_is_chosen():
     [
         (
             {"genaug": 0.1, "mix": 0.2, "pixel": 0.1, "patch": 0.1},
-            "top-1 with mixing is higher in 2 of 6 comparisons. In the 4 others, the 95 % interval of the "
-            "difference contains zero.",
+            "top-1 with mixing is higher in 2 of 6 comparisons, where the 95 % interval excludes zero. In the "
+            "4 others, it does not.",
         ),
-        ({"genaug": 0.1}, "top-1 with mixing is lower in 6 of 6 comparisons."),
+        ({"genaug": 0.1}, "top-1 with mixing is lower in 6 of 6 comparisons, where the 95 % interval"),
         ({}, "without mixing, the 95 % interval of the difference in top-1 contains zero."),
-        ({"mix": 0.1, "pixel": -0.1}, "is higher in 2 and lower in 2 of 6 comparisons."),
+        ({"mix": 0.1, "pixel": -0.1}, "is higher in 2 and lower in 2 of 6 comparisons, where the 95 % interval"),
     ],
 )
 def test_the_sentence_about_mixing_follows_from_the_intervals(better, said):
