@@ -69,7 +69,7 @@ class Outcome:
     runs: int = 0
     kills: int = 0
     too_late: int = 0
-    """Number of kills that came too late, because the worker had already ended."""
+    """Number of kills for which the worker had already ended."""
     items: int = 0
     """Number of attempts and real images."""
     twice: int = 0

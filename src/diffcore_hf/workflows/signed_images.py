@@ -12,7 +12,7 @@ from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.marks import mark_of
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
-from diffcore_hf.core.folder import check_target, sync_directory
+from diffcore_hf.core.folder import check_target, sync_directory, write_atomic
 from diffcore_hf.core.image_formats import signature
 from diffcore_hf.core.leftovers import is_leftover, remove, temporary_name
 from diffcore_hf.publishing.content_credentials import SUFFIXES, ImageSigner
@@ -102,7 +102,7 @@ def _write(material: Material, signer: ImageSigner, staging: Path) -> int:
                 name = str(material.attempts.image_sha256[attempt])
                 if name not in written:
                     path = staging / f"{name}{SUFFIXES[signature(image[:64]) or '']}"
-                    _write_synced(path, signer.signed(image, mark))
+                    write_atomic(path, signer.signed(image, mark))
                     written.add(name)
             bar.update(len(batch))
     return len(written)
@@ -110,13 +110,6 @@ def _write(material: Material, signer: ImageSigner, staging: Path) -> int:
 
 def _batches(attempts: Sequence[int]) -> list[Sequence[int]]:
     return [attempts[start : start + _BATCH] for start in range(0, len(attempts), _BATCH)]
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _publish(staging: Path, folder: Path) -> None:
